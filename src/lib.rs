@@ -1,0 +1,5 @@
+//! Ferry: one FUSE core that serves a host directory to virtio-fs guests.
+//!
+//! The modules are floors; each uses only those listed above it (`tests/floors.rs` enforces it).
+
+pub mod mem;
