@@ -3,3 +3,5 @@
 //! The modules are floors; each uses only those listed above it (`tests/floors.rs` enforces it).
 
 pub mod mem;
+
+pub mod fuse;

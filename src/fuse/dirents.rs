@@ -1,0 +1,72 @@
+//! Directory entries, straight into the reply.
+
+use super::abi::{Dirent, Direntplus};
+use super::filesystem::Entry;
+use crate::mem::{Output, Short};
+
+/// One entry of a directory.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Inode number, as in the inode's attributes.
+    pub ino: u64,
+    /// Where reading goes on after this entry.
+    pub offset: u64,
+    /// `DT_*` of `readdir(3)`.
+    pub kind: u32,
+    /// 1 to 255 bytes.
+    pub name: &'a [u8],
+}
+
+/// Takes the entries of one READDIR or READDIRPLUS; a record is put whole or not at all.
+pub struct DirSink<'a, 'b> {
+    out: &'b mut Output<'a>,
+    plus: bool,
+}
+
+impl<'a, 'b> DirSink<'a, 'b> {
+    pub(super) fn new(out: &'b mut Output<'a>, plus: bool) -> Self {
+        DirSink { out, plus }
+    }
+
+    /// True if the guest wants each entry looked up as well.
+    #[must_use]
+    pub fn is_plus(&self) -> bool {
+        self.plus
+    }
+
+    /// True if an entry with a name of this length can be put.
+    #[must_use]
+    pub fn fits(&self, name: usize) -> bool {
+        self.head() + padded(name) <= self.out.room()
+    }
+
+    /// Puts one entry. `entry` is the looked-up inode, or none if there is none to give, as for
+    /// `.` and `..`; a plain READDIR ignores it.
+    ///
+    /// # Errors
+    /// [`Short`] if it does not [fit](Self::fits); nothing is put then.
+    pub fn add(&mut self, record: &Record<'_>, entry: Option<&Entry>) -> Result<(), Short> {
+        if !self.fits(record.name.len()) {
+            return Err(Short);
+        }
+        let namelen = u32::try_from(record.name.len()).map_err(|_| Short)?;
+        let dirent = Dirent { ino: record.ino, off: record.offset, namelen, kind: record.kind };
+        if self.plus {
+            let none = Entry::negative(std::time::Duration::ZERO);
+            let entry = entry.unwrap_or(&none).to_wire();
+            self.out.put(&Direntplus { entry, dirent })?;
+        } else {
+            self.out.put(&dirent)?;
+        }
+        self.out.put_bytes(record.name)?;
+        self.out.put_bytes(&[0; 7][..padded(record.name.len()) - record.name.len()])
+    }
+
+    fn head(&self) -> usize {
+        if self.plus { size_of::<Direntplus>() } else { size_of::<Dirent>() }
+    }
+}
+
+fn padded(name: usize) -> usize {
+    name.next_multiple_of(8)
+}

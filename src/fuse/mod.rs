@@ -1,0 +1,29 @@
+//! Floor 1: the FUSE protocol. It knows messages, not files, sockets or threads.
+//!
+//! [`Session::serve`] turns one request into one reply by calling a [`Filesystem`]. The facts
+//! rest on `include/uapi/linux/fuse.h` (7.45) and `fs/fuse/` of Linux.
+
+pub mod abi;
+mod args;
+mod dirents;
+mod dispatch;
+mod errno;
+mod extensions;
+mod filesystem;
+pub mod flags;
+mod init;
+mod name;
+mod opcode;
+mod session;
+
+pub use dirents::{DirSink, Record};
+pub use errno::{Errno, Result};
+pub use extensions::SecurityContext;
+pub use filesystem::{
+    AttrChange, Attributes, Caller, CopyRange, Create, Created, Entry, Filesystem, Handle, NewNode,
+    NodeId, Opened, SetTime, StatxAttributes,
+};
+pub use init::{Carrier, Negotiated};
+pub use name::Name;
+pub use opcode::Opcode;
+pub use session::{Scratch, Served, Session};

@@ -1,0 +1,237 @@
+//! One request in, one reply out.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::abi::{ForgetOne, InHeader, OutHeader};
+use super::args::Args;
+use super::dispatch::{Request, Room, call};
+use super::errno::{Errno, Result};
+use super::filesystem::{Filesystem, NodeId};
+use super::init::Carrier;
+use super::opcode::Opcode;
+use crate::mem::{Input, Output};
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// A reply of this many bytes was put at the front of the output.
+    Reply(u32),
+    /// The request has no reply.
+    Silent,
+    /// There was no room for even a reply's header.
+    Unanswerable,
+}
+
+/// Private memory of one worker: what is judged is copied here, once.
+pub struct Scratch {
+    request: Box<[u8]>,
+    value: Box<[u8]>,
+}
+
+impl Scratch {
+    /// Longest request that is copied, without WRITE data: an extended attribute of 64 KiB, its
+    /// name, and some more.
+    const REQUEST: usize = 72 << 10;
+    /// `XATTR_SIZE_MAX`, which is more than `PATH_MAX`.
+    const VALUE: usize = 64 << 10;
+
+    /// Memory for one worker.
+    #[must_use]
+    pub fn new() -> Self {
+        Scratch {
+            request: vec![0; Self::REQUEST].into_boxed_slice(),
+            value: vec![0; Self::VALUE].into_boxed_slice(),
+        }
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A guest's session with a file system, over whatever carrier.
+pub struct Session<F> {
+    fs: F,
+    carrier: Carrier,
+    /// What was agreed on, with [`STARTED`] set; 0 before INIT and after DESTROY.
+    agreed: AtomicU64,
+    /// Held while a session starts or ends, so that two do not mix.
+    turn: Mutex<()>,
+}
+
+/// Bit 31 of INIT's flags is reserved for ever.
+const STARTED: u64 = 1 << 31;
+
+impl<F: Filesystem> Session<F> {
+    /// A session that waits for its INIT.
+    pub fn new(fs: F, carrier: Carrier) -> Self {
+        Session { fs, carrier, agreed: AtomicU64::new(0), turn: Mutex::new(()) }
+    }
+
+    /// The file system.
+    pub fn filesystem(&self) -> &F {
+        &self.fs
+    }
+
+    /// Ends the session as if the guest had never been there: after a device reset, or when its
+    /// carrier is gone.
+    pub fn reset(&self) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.agreed.store(0, Ordering::Release);
+        self.fs.end();
+    }
+
+    /// Serves one request: takes it from `input`, does it, and puts the reply into `output`.
+    ///
+    /// Exactly one reply is put for every request that has one, and its length in the header is
+    /// what is returned.
+    pub fn serve(&self, scratch: &mut Scratch, mut input: Input<'_>, output: Output<'_>) -> Served {
+        let arrived = input.len();
+        let mut head = [0; size_of::<InHeader>()];
+        if input.take(&mut head).is_err() {
+            return answer(0, output, |_| Err(Errno::EINVAL));
+        }
+        let head: InHeader = zerocopy::transmute!(head);
+        let opcode = Opcode::from_wire(head.opcode);
+        let body = (head.len as usize)
+            .checked_sub(size_of::<InHeader>())
+            .filter(|body| size_of::<InHeader>() + body <= arrived);
+        if let Some(body) = body {
+            input.truncate(body);
+        }
+        match (opcode, body) {
+            (Some(opcode), _) if opcode.is_silent() => {
+                if body.is_some() {
+                    self.silent(opcode, &head, input);
+                }
+                Served::Silent
+            }
+            (None, _) => answer(head.unique, output, |_| Err(Errno::ENOSYS)),
+            (_, None) => answer(head.unique, output, |_| Err(Errno::EINVAL)),
+            (Some(opcode), Some(_)) => answer(head.unique, output, |room| {
+                self.judge(opcode, &head, scratch, input, room).inspect_err(|error| {
+                    log::trace!("{opcode:?} of node {}: {error:?}", head.nodeid);
+                })
+            }),
+        }
+    }
+
+    fn judge(
+        &self,
+        opcode: Opcode,
+        head: &InHeader,
+        scratch: &mut Scratch,
+        mut input: Input<'_>,
+        reply: &mut Output<'_>,
+    ) -> Result<()> {
+        let agreed = self.agreed();
+        if agreed.is_none() && opcode != Opcode::Init {
+            return Err(Errno::EIO);
+        }
+        if reply.room() < opcode.reply_len() || input.len() < opcode.fixed_len() {
+            return Err(Errno::EINVAL);
+        }
+        let judged = opcode.copied_len(size_of::<InHeader>() + input.len()) - size_of::<InHeader>();
+        let copy = scratch.request.get_mut(..judged).ok_or(Errno::E2BIG)?;
+        input.take(copy)?;
+        let mut args = Args::new(copy);
+        let extensions = args.tail(usize::from(head.total_extlen) * 8)?;
+        let agreed = agreed.unwrap_or_default();
+        let request = Request { opcode, head, agreed, extensions };
+        let room = Room { data: input, reply, value: &mut scratch.value };
+        match opcode {
+            Opcode::Init => self.start(&mut args, room.reply),
+            Opcode::Destroy => {
+                self.reset();
+                Ok(())
+            }
+            _ => call(&self.fs, &request, args, room),
+        }
+    }
+
+    /// The flags of the session, if there is one.
+    fn agreed(&self) -> Option<u64> {
+        match self.agreed.load(Ordering::Acquire) {
+            0 => None,
+            word => Some(word & !STARTED),
+        }
+    }
+
+    fn start(&self, args: &mut Args<'_>, reply: &mut Output<'_>) -> Result<()> {
+        let (offer, more) = (args.fixed()?, args.fixed().ok());
+        let (answer, agreed) =
+            super::init::negotiate(&offer, more.as_ref(), self.fs.wanted(), &self.carrier)?;
+        self.reset();
+        self.fs.start(&agreed);
+        self.agreed.store(agreed.flags | STARTED, Ordering::Release);
+        log::info!(
+            "FUSE 7.{} session, guest offers {:#x}, agreed on {:#x}",
+            agreed.minor,
+            u64::from(offer.flags) | more.map_or(0, |more| u64::from(more.flags2) << 32),
+            agreed.flags,
+        );
+        Ok(reply.put(&answer)?)
+    }
+
+    /// Requests without a reply; what is malformed in them is skipped.
+    fn silent(&self, opcode: Opcode, head: &InHeader, mut input: Input<'_>) {
+        let forget = |node, lookups| {
+            if self.agreed().is_some() {
+                self.fs.forget(NodeId(node), lookups);
+            }
+        };
+        match opcode {
+            Opcode::Forget => {
+                if let Some(lookups) = word(&mut input) {
+                    forget(head.nodeid, lookups);
+                }
+            }
+            Opcode::BatchForget => {
+                // The count is the lower half of the first word; the items say it as well.
+                let Some(count) = word(&mut input) else {
+                    return;
+                };
+                for _ in 0..count & u64::from(u32::MAX) {
+                    let mut item = [0; size_of::<ForgetOne>()];
+                    if input.take(&mut item).is_err() {
+                        return;
+                    }
+                    let item: ForgetOne = zerocopy::transmute!(item);
+                    forget(item.nodeid, item.nlookup);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn word(input: &mut Input<'_>) -> Option<u64> {
+    let mut word = [0; 8];
+    input.take(&mut word).ok()?;
+    Some(u64::from_ne_bytes(word))
+}
+
+/// Puts one reply: its body by `fill`, then its header, which knows how that ended.
+fn answer(
+    unique: u64,
+    mut output: Output<'_>,
+    fill: impl FnOnce(&mut Output<'_>) -> Result<()>,
+) -> Served {
+    let Ok(mut head) = output.split_off(size_of::<OutHeader>()) else {
+        return Served::Unanswerable;
+    };
+    let (error, body) = match fill(&mut output) {
+        Ok(()) => (0, output.filled()),
+        Err(error) => (-error.raw(), 0),
+    };
+    let Ok(len) = u32::try_from(size_of::<OutHeader>() + body) else {
+        return Served::Unanswerable;
+    };
+    match head.put(&OutHeader { len, error, unique }) {
+        Ok(()) => Served::Reply(len),
+        Err(_) => Served::Unanswerable,
+    }
+}
