@@ -5,3 +5,5 @@
 pub mod mem;
 
 pub mod fuse;
+
+pub mod passthrough;

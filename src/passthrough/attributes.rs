@@ -1,0 +1,248 @@
+//! Attributes of inodes and of file systems.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{
+    AtFlags, Gid, Mode, OFlags, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps, UTIME_NOW,
+    UTIME_OMIT, Uid,
+};
+use rustix::path::DecInt;
+
+use super::Passthrough;
+use super::identity::{stat_fd, stat_fd_with};
+use super::mounts::reopen_dir;
+use crate::fuse::abi::{self, Attr, Kstatfs, SxTime};
+use crate::fuse::{
+    AttrChange, Attributes, Caller, Errno, Handle, NodeId, Result, SetTime, StatxAttributes,
+};
+
+impl Passthrough {
+    /// Attributes by the open file if there is one, so that no descriptor is needed.
+    pub(super) fn stat(&self, node: NodeId, handle: Option<Handle>) -> Result<Statx> {
+        self.stat_with(node, handle, StatxFlags::empty())
+    }
+
+    fn stat_with(&self, node: NodeId, handle: Option<Handle>, more: StatxFlags) -> Result<Statx> {
+        if let Some(file) = handle.and_then(|handle| self.file(node, handle).ok()) {
+            return stat_fd_with(file.as_fd(), more);
+        }
+        let inode = self.inodes.get(node)?;
+        stat_fd_with(self.inodes.fd(node, &inode)?.as_fd(), more)
+    }
+
+    pub(super) fn attributes(&self, stat: &Statx) -> Attributes {
+        Attributes { attr: to_attr(stat), valid: self.config.attr_valid }
+    }
+
+    pub(super) fn stat_more(
+        &self,
+        node: NodeId,
+        handle: Option<Handle>,
+        mask: u32,
+    ) -> Result<StatxAttributes> {
+        let more = StatxFlags::from_bits_retain(mask) & StatxFlags::BTIME;
+        let stat = self.stat_with(node, handle, more)?;
+        Ok(StatxAttributes { stat: to_statx(&stat), valid: self.config.attr_valid })
+    }
+
+    /// Changes owner, size, mode and times, in that order, because a change of owner or size
+    /// takes bits out of the mode, and one of size sets times.
+    pub(super) fn change(&self, node: NodeId, change: &AttrChange) -> Result<Attributes> {
+        let inode = self.inodes.get(node)?;
+        let file = match change.handle {
+            Some(handle) => Some(self.file(node, handle)?),
+            None => None,
+        };
+        let fd = match &file {
+            Some(_) => None,
+            None => Some(self.inodes.fd(node, &inode)?),
+        };
+        let fd = match (&file, &fd) {
+            (Some(file), _) => file.as_fd(),
+            (None, Some(fd)) => fd.as_fd(),
+            (None, None) => unreachable!("there is a descriptor if there is no file"),
+        };
+        if change.uid.is_some() || change.gid.is_some() {
+            let (uid, gid) = (change.uid.map(Uid::from_raw), change.gid.map(Gid::from_raw));
+            rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH)?;
+        }
+        if let Some(size) = change.size {
+            if inode.kind != libc::S_IFREG {
+                return Err(if inode.is_dir() { Errno::EISDIR } else { Errno::EINVAL });
+            }
+            match &file {
+                Some(file) => rustix::fs::ftruncate(file.as_fd(), size)?,
+                None => {
+                    let file = self.reopen(node, &inode, OFlags::WRONLY)?;
+                    rustix::fs::ftruncate(file, size)?;
+                }
+            }
+        }
+        if let Some(mode) = change.mode {
+            let (path, mode) = (DecInt::from_fd(fd), Mode::from_raw_mode(mode & 0o7777));
+            rustix::fs::chmodat(&self.proc_fds, path, mode, AtFlags::empty())?;
+        }
+        if change.atime.is_some() || change.mtime.is_some() {
+            let times = Timestamps {
+                last_access: timespec(change.atime),
+                last_modification: timespec(change.mtime),
+            };
+            rustix::fs::utimensat(fd, c"", &times, AtFlags::EMPTY_PATH)?;
+        }
+        Ok(self.attributes(&stat_fd(fd)?))
+    }
+
+    /// What the kernel would decide by mode and ids; never asked by guests, who check themselves.
+    pub(super) fn check_access(&self, by: &Caller, node: NodeId, mask: u32) -> Result<()> {
+        let stat = self.stat(node, None)?;
+        let mode = u32::from(stat.stx_mode);
+        let granted = if by.uid == 0 {
+            let execute = u32::from(mode & 0o111 != 0 || mode & libc::S_IFMT == libc::S_IFDIR);
+            6 | execute
+        } else if by.uid == stat.stx_uid {
+            mode >> 6 & 7
+        } else if by.gid == stat.stx_gid || by.group == Some(stat.stx_gid) {
+            mode >> 3 & 7
+        } else {
+            mode & 7
+        };
+        match mask {
+            0..=7 if mask & !granted == 0 => Ok(()),
+            0..=7 => Err(Errno::EACCES),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    pub(super) fn stat_fs(&self, node: NodeId) -> Result<Kstatfs> {
+        let inode = self.inodes.get(node)?;
+        let fs = rustix::fs::fstatvfs(self.inodes.fd(node, &inode)?.as_fd())?;
+        let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        Ok(Kstatfs {
+            blocks: fs.f_blocks,
+            bfree: fs.f_bfree,
+            bavail: fs.f_bavail,
+            files: fs.f_files,
+            ffree: fs.f_ffree,
+            bsize: small(fs.f_bsize),
+            namelen: small(fs.f_namemax),
+            frsize: small(fs.f_frsize),
+            padding: 0,
+            spare: [0; 6],
+        })
+    }
+
+    pub(super) fn sync_fs(&self, node: NodeId) -> Result<()> {
+        let inode = self.inodes.get(node)?;
+        let fd = self.inodes.fd(node, &inode)?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let open = match inode.is_dir() {
+            true => reopen_dir(fd.as_fd(), flags | OFlags::DIRECTORY)?,
+            false => self.open_again(fd.as_fd(), flags)?,
+        };
+        Ok(rustix::fs::syncfs(open)?)
+    }
+
+    pub(super) fn read_link(&self, node: NodeId, target: &mut [u8]) -> Result<usize> {
+        let inode = self.inodes.get(node)?;
+        if inode.kind != libc::S_IFLNK {
+            return Err(Errno::EINVAL);
+        }
+        let fd = self.inodes.fd(node, &inode)?;
+        Ok(rustix::fs::readlinkat_raw(fd.as_fd(), c"", target)?)
+    }
+
+    /// Opens what `fd` stands for once more, with other flags.
+    pub(super) fn open_again(
+        &self,
+        fd: BorrowedFd<'_>,
+        flags: OFlags,
+    ) -> Result<std::os::fd::OwnedFd> {
+        let flags = flags | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.proc_fds, DecInt::from_fd(fd), flags, Mode::empty())?)
+    }
+}
+
+pub(super) fn to_attr(stat: &Statx) -> Attr {
+    Attr {
+        ino: stat.stx_ino,
+        size: stat.stx_size,
+        blocks: stat.stx_blocks,
+        atime: stat.stx_atime.tv_sec,
+        mtime: stat.stx_mtime.tv_sec,
+        ctime: stat.stx_ctime.tv_sec,
+        atimensec: stat.stx_atime.tv_nsec,
+        mtimensec: stat.stx_mtime.tv_nsec,
+        ctimensec: stat.stx_ctime.tv_nsec,
+        mode: stat.stx_mode.into(),
+        nlink: stat.stx_nlink,
+        uid: stat.stx_uid,
+        gid: stat.stx_gid,
+        rdev: encode_dev(stat.stx_rdev_major, stat.stx_rdev_minor),
+        blksize: stat.stx_blksize,
+        flags: 0,
+    }
+}
+
+fn to_statx(stat: &Statx) -> abi::Statx {
+    let known = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    abi::Statx {
+        mask: stat.stx_mask & known.bits(),
+        blksize: stat.stx_blksize,
+        attributes: stat.stx_attributes.bits(),
+        nlink: stat.stx_nlink,
+        uid: stat.stx_uid,
+        gid: stat.stx_gid,
+        mode: stat.stx_mode,
+        spare0: 0,
+        ino: stat.stx_ino,
+        size: stat.stx_size,
+        blocks: stat.stx_blocks,
+        attributes_mask: stat.stx_attributes_mask.bits(),
+        atime: to_sx_time(&stat.stx_atime),
+        btime: to_sx_time(&stat.stx_btime),
+        ctime: to_sx_time(&stat.stx_ctime),
+        mtime: to_sx_time(&stat.stx_mtime),
+        rdev_major: stat.stx_rdev_major,
+        rdev_minor: stat.stx_rdev_minor,
+        dev_major: stat.stx_dev_major,
+        dev_minor: stat.stx_dev_minor,
+        spare2: [0; 14],
+    }
+}
+
+fn to_sx_time(time: &StatxTimestamp) -> SxTime {
+    SxTime { tv_sec: time.tv_sec, tv_nsec: time.tv_nsec, reserved: 0 }
+}
+
+/// The kernel's 32-bit encoding of a device number (`new_encode_dev`).
+pub(super) fn encode_dev(major: u32, minor: u32) -> u32 {
+    minor & 0xff | (major & 0xfff) << 8 | (minor & 0xfff00) << 12
+}
+
+/// Major and minor of a device number in the kernel's 32-bit encoding (`new_decode_dev`).
+pub(super) fn decode_dev(dev: u32) -> (u32, u32) {
+    (dev >> 8 & 0xfff, dev & 0xff | dev >> 12 & 0xfff00)
+}
+
+fn timespec(time: Option<SetTime>) -> Timespec {
+    match time {
+        None => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        Some(SetTime::Now) => Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+        Some(SetTime::At(tv_sec, nanoseconds)) => {
+            Timespec { tv_sec, tv_nsec: nanoseconds.min(999_999_999).into() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_numbers_survive_their_encoding() {
+        for (major, minor) in [(0, 0), (1, 3), (8, 17), (0xfff, 0xfffff), (259, 300)] {
+            assert_eq!(decode_dev(encode_dev(major, minor)), (major, minor));
+        }
+        assert_eq!(encode_dev(8, 1), 0x801);
+    }
+}

@@ -1,0 +1,131 @@
+//! Making inodes.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, makedev};
+use rustix::path::DecInt;
+
+use super::Passthrough;
+use super::attributes::decode_dev;
+use super::caller::as_caller;
+use super::files::{OpenFile, open_flags};
+use super::identity::stat_fd;
+use super::lookup::Known;
+use super::mounts::Mount;
+use crate::fuse::{Caller, Create, Created, Entry, Errno, Name, NewNode, NodeId, Opened, Result};
+
+impl Passthrough {
+    pub(super) fn make_dir(&self, by: &Caller, at: &NewNode<'_>, mode: u32) -> Result<Entry> {
+        let dir = self.directory(at.parent)?;
+        let fd = self.inodes.fd(at.parent, &dir)?;
+        let mode = Mode::from_raw_mode(mode & 0o7777);
+        as_caller(by, || Ok(rustix::fs::mkdirat(fd.as_fd(), at.name, mode)?))?;
+        self.find_new(at, libc::S_IFDIR)
+    }
+
+    pub(super) fn make_symlink(
+        &self,
+        by: &Caller,
+        at: &NewNode<'_>,
+        target: &CStr,
+    ) -> Result<Entry> {
+        let dir = self.directory(at.parent)?;
+        let fd = self.inodes.fd(at.parent, &dir)?;
+        as_caller(by, || Ok(rustix::fs::symlinkat(target, fd.as_fd(), at.name)?))?;
+        self.find_new(at, libc::S_IFLNK)
+    }
+
+    pub(super) fn make_node(
+        &self,
+        by: &Caller,
+        at: &NewNode<'_>,
+        mode: u32,
+        rdev: u32,
+    ) -> Result<Entry> {
+        let kind = match mode & libc::S_IFMT {
+            0 => libc::S_IFREG,
+            kind @ (libc::S_IFREG
+            | libc::S_IFCHR
+            | libc::S_IFBLK
+            | libc::S_IFIFO
+            | libc::S_IFSOCK) => kind,
+            _ => return Err(Errno::EINVAL),
+        };
+        let dir = self.directory(at.parent)?;
+        let fd = self.inodes.fd(at.parent, &dir)?;
+        let (file_type, mode) = (FileType::from_raw_mode(kind), Mode::from_raw_mode(mode & 0o7777));
+        let (major, minor) = decode_dev(rdev);
+        let dev = makedev(major, minor);
+        as_caller(by, || Ok(rustix::fs::mknodat(fd.as_fd(), at.name, file_type, mode, dev)?))?;
+        self.find_new(at, kind)
+    }
+
+    pub(super) fn create_file(
+        &self,
+        by: &Caller,
+        at: &NewNode<'_>,
+        how: &Create,
+    ) -> Result<Created> {
+        let dir = self.directory(at.parent)?;
+        let fd = self.inodes.fd(at.parent, &dir)?;
+        let flags = open_flags(how.flags)?.difference(OFlags::TRUNC);
+        let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let mode = Mode::from_raw_mode(how.mode & 0o7777);
+        match as_caller(by, || Ok(rustix::fs::openat(fd.as_fd(), at.name, flags, mode)?)) {
+            Ok(file) => self.created(file, &dir.mount),
+            Err(Errno::EEXIST) if how.flags & libc::O_EXCL.cast_unsigned() == 0 => {
+                let entry = self.find(at.parent, at.name.as_c_str(), Known::Pin)?;
+                let opened = self.open_file(entry.node, how.flags);
+                Ok((entry, opened.inspect_err(|_| self.inodes.forget(entry.node, 1))?))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn create_unnamed(
+        &self,
+        by: &Caller,
+        parent: NodeId,
+        how: &Create,
+    ) -> Result<Created> {
+        let dir = self.directory(parent)?;
+        let fd = self.inodes.fd(parent, &dir)?;
+        let flags = open_flags(how.flags)?.difference(OFlags::TRUNC) | OFlags::TMPFILE;
+        let flags = flags | OFlags::from_bits_retain(how.flags) & OFlags::EXCL;
+        let mode = Mode::from_raw_mode(how.mode & 0o7777);
+        let file = as_caller(by, || Ok(rustix::fs::openat(fd.as_fd(), c".", flags, mode)?))?;
+        self.created(file, &dir.mount)
+    }
+
+    pub(super) fn add_name(&self, node: NodeId, (parent, name): (NodeId, &Name)) -> Result<Entry> {
+        let inode = self.inodes.get(node)?;
+        let dir = self.directory(parent)?;
+        let fd = self.inodes.fd(node, &inode)?;
+        let to = self.inodes.fd(parent, &dir)?;
+        let from = DecInt::from_fd(fd.as_fd());
+        rustix::fs::linkat(&self.proc_fds, from, to.as_fd(), name, AtFlags::SYMLINK_FOLLOW)?;
+        let stat = stat_fd(fd.as_fd())?;
+        self.inodes.again(&inode);
+        Ok(self.entry(node, &stat))
+    }
+
+    /// The inode that was just made; if the name means something else by now, that is not it.
+    fn find_new(&self, at: &NewNode<'_>, kind: u32) -> Result<Entry> {
+        let entry = self.find(at.parent, at.name.as_c_str(), Known::Pin)?;
+        if entry.attr.mode & libc::S_IFMT == kind {
+            return Ok(entry);
+        }
+        self.inodes.forget(entry.node, 1);
+        Err(Errno::EIO)
+    }
+
+    fn created(&self, file: OwnedFd, mount: &Arc<Mount>) -> Result<Created> {
+        let stat = stat_fd(file.as_fd())?;
+        let node = self.adopt(file.as_fd(), mount, &stat)?;
+        let handle = self.insert(OpenFile::new(file, node));
+        let handle = handle.inspect_err(|_| self.inodes.forget(node, 1))?;
+        Ok((self.entry(node, &stat), Opened { handle, flags: 0 }))
+    }
+}

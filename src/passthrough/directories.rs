@@ -1,0 +1,161 @@
+//! Open directories.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{OFlags, SeekFrom};
+
+use super::Passthrough;
+use super::lookup::Known;
+use super::mounts::reopen_dir;
+use super::sys::getdents;
+use crate::fuse::{DirSink, Errno, Handle, Name, NodeId, Opened, Record, Result};
+use crate::mem::Pin;
+
+/// A directory that the guest has open.
+pub(super) struct OpenDir {
+    fd: OwnedFd,
+    node: NodeId,
+    stream: Mutex<Stream>,
+}
+
+/// What was read of a directory and not yet given to the guest.
+#[derive(Default)]
+struct Stream {
+    /// Packed `linux_dirent64` records; no memory is held before the first and after the last.
+    records: Vec<u8>,
+    /// Start of the next record.
+    next: usize,
+    /// The guest's offset of the next record.
+    offset: u64,
+}
+
+impl AsFd for OpenDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Passthrough {
+    pub(super) fn open_dir(&self, node: NodeId) -> Result<Opened> {
+        let inode = self.directory(node)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = reopen_dir(self.inodes.fd(node, &inode)?.as_fd(), flags)?;
+        let dir = OpenDir { fd, node, stream: Mutex::default() };
+        let handle = Handle(self.dirs.insert(dir).map_err(|_| Errno::ENFILE)?);
+        Ok(Opened { handle, flags: 0 })
+    }
+
+    /// An open directory of this inode.
+    pub(super) fn dir(&self, node: NodeId, handle: Handle) -> Result<Pin<'_, OpenDir>> {
+        self.dirs.get(handle.0).filter(|dir| dir.node == node).ok_or(Errno::EBADF)
+    }
+
+    pub(super) fn read_dir(
+        &self,
+        node: NodeId,
+        dir: &OpenDir,
+        offset: u64,
+        sink: &mut DirSink<'_, '_>,
+    ) -> Result<()> {
+        let mut stream = dir.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        if stream.offset != offset {
+            rustix::fs::seek(dir.as_fd(), SeekFrom::Start(offset))?;
+            *stream = Stream { offset, ..Stream::default() };
+        }
+        while let Some(found) = stream.peek(dir.as_fd())? {
+            if !sink.fits(found.name.count_bytes()) {
+                break;
+            }
+            if self.put_entry(node, dir, &found, sink)? {
+                let (len, offset) = (found.len, found.offset);
+                stream.next += len;
+                stream.offset = offset;
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives one entry to the guest; false if there was no room after all. An entry that is gone
+    /// by now is left out, one that cannot be looked up is given without its inode.
+    fn put_entry(
+        &self,
+        node: NodeId,
+        dir: &OpenDir,
+        found: &Found<'_>,
+        sink: &mut DirSink<'_, '_>,
+    ) -> Result<bool> {
+        let name = found.name.to_bytes();
+        let mut record = Record { ino: found.ino, offset: found.offset, kind: found.kind, name };
+        let dots = name == b"." || name == b"..";
+        if dots && node == NodeId::ROOT {
+            // What is above the share is none of the guest's business.
+            record.ino = self.inodes.get(node)?.id.ino();
+        }
+        if !sink.is_plus() || dots || Name::new(found.name).is_err() {
+            return Ok(sink.add(&record, None).is_ok());
+        }
+        let entry = match self.find_in(dir.as_fd(), found.name, Known::Compare) {
+            Ok(entry) => entry,
+            Err(Errno::ENOENT) => return Ok(true),
+            Err(_) => return Ok(sink.add(&record, None).is_ok()),
+        };
+        record.ino = entry.attr.ino;
+        let put = sink.add(&record, Some(&entry)).is_ok();
+        if !put {
+            self.inodes.forget(entry.node, 1);
+        }
+        Ok(put)
+    }
+}
+
+/// A `struct linux_dirent64`: inode number, offset of the next record, length of this one, type,
+/// name with NUL.
+struct Found<'a> {
+    ino: u64,
+    offset: u64,
+    len: usize,
+    kind: u32,
+    name: &'a CStr,
+}
+
+impl<'a> Found<'a> {
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (ino, rest) = bytes.split_first_chunk()?;
+        let (offset, rest) = rest.split_first_chunk()?;
+        let (len, rest) = rest.split_first_chunk()?;
+        let (kind, _) = rest.split_first()?;
+        let len = usize::from(u16::from_ne_bytes(*len));
+        Some(Found {
+            ino: u64::from_ne_bytes(*ino),
+            offset: u64::from_ne_bytes(*offset),
+            len,
+            kind: u32::from(*kind),
+            name: CStr::from_bytes_until_nul(bytes.get(19..len)?).ok()?,
+        })
+    }
+}
+
+/// Bytes asked of the host at once.
+const BATCH: usize = 32 << 10;
+
+impl Stream {
+    /// The next record, or none at the directory's end.
+    fn peek(&mut self, dir: BorrowedFd<'_>) -> Result<Option<Found<'_>>> {
+        if self.next == self.records.len() {
+            self.next = 0;
+            if self.records.capacity() == 0 {
+                self.records.reserve_exact(BATCH);
+            }
+            getdents(dir, &mut self.records)?;
+            if self.records.is_empty() {
+                self.records = Vec::new();
+                return Ok(None);
+            }
+        }
+        Found::parse(&self.records[self.next..]).ok_or(Errno::EIO).map(Some)
+    }
+}

@@ -1,0 +1,127 @@
+//! Open regular files.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
+
+use super::Passthrough;
+use super::inodes::Inode;
+use crate::fuse::flags::write;
+use crate::fuse::{CopyRange, Errno, Handle, NodeId, Opened, Result};
+use crate::mem::{Input, Pin};
+
+/// A file that the guest has open.
+pub(super) struct OpenFile {
+    fd: OwnedFd,
+    node: NodeId,
+}
+
+impl OpenFile {
+    pub(super) fn new(fd: OwnedFd, node: NodeId) -> Self {
+        OpenFile { fd, node }
+    }
+}
+
+impl AsFd for OpenFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Passthrough {
+    pub(super) fn open_file(&self, node: NodeId, flags: u32) -> Result<Opened> {
+        let inode = self.inodes.get(node)?;
+        let file = self.reopen(node, &inode, open_flags(flags)?)?;
+        Ok(Opened { handle: self.insert(OpenFile::new(file, node))?, flags: 0 })
+    }
+
+    /// Opens an inode if it is a regular file. Opening anything else could block, or do things
+    /// to a device; guests never ask for it.
+    pub(super) fn reopen(&self, node: NodeId, inode: &Inode, flags: OFlags) -> Result<OwnedFd> {
+        match inode.kind {
+            libc::S_IFREG => {}
+            libc::S_IFDIR => return Err(Errno::EISDIR),
+            libc::S_IFLNK => return Err(Errno::ELOOP),
+            _ => return Err(Errno::ENXIO),
+        }
+        match inode.open_by_handle(flags.bits().cast_signed()) {
+            Some(opened) => opened,
+            None => self.open_again(self.inodes.fd(node, inode)?.as_fd(), flags),
+        }
+    }
+
+    pub(super) fn insert(&self, file: OpenFile) -> Result<Handle> {
+        Ok(Handle(self.files.insert(file).map_err(|_| Errno::ENFILE)?))
+    }
+
+    /// An open file of this inode.
+    pub(super) fn file(&self, node: NodeId, handle: Handle) -> Result<Pin<'_, OpenFile>> {
+        self.files.get(handle.0).filter(|file| file.node == node).ok_or(Errno::EBADF)
+    }
+
+    /// Writes; to the very end if the guest's descriptor appends and the data does not come from
+    /// its page cache, because others may have appended as well.
+    pub(super) fn write_file(
+        &self,
+        file: &OpenFile,
+        offset: u64,
+        (flags, write_flags): (u32, u32),
+        data: &mut Input<'_>,
+    ) -> Result<usize> {
+        let appends = flags & libc::O_APPEND.cast_unsigned() != 0;
+        let cached = write_flags & write::CACHE != 0;
+        let flags = if appends && !cached { libc::RWF_APPEND } else { 0 };
+        Ok(data.drain_to(file.as_fd(), offset, flags)?)
+    }
+
+    pub(super) fn copy(&self, copy: &CopyRange) -> Result<u64> {
+        if copy.flags != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let ((from_node, from, mut from_at), (to_node, to, mut to_at)) = (copy.from, copy.to);
+        let (from, to) = (self.file(from_node, from)?, self.file(to_node, to)?);
+        let len = usize::try_from(copy.len).unwrap_or(usize::MAX).min(MAX_COPY);
+        let (from_at, to_at) = (Some(&mut from_at), Some(&mut to_at));
+        Ok(rustix::fs::copy_file_range(from.as_fd(), from_at, to.as_fd(), to_at, len)? as u64)
+    }
+}
+
+/// `MAX_RW_COUNT`: the kernel does no more in one call.
+const MAX_COPY: usize = 0x7fff_f000;
+
+/// The flags that a host file is opened with. Appending is done write by write; O_DIRECT would
+/// put the host's alignment rules on the guest's buffers; the rest is not for guests to choose.
+pub(super) fn open_flags(guest: u32) -> Result<OFlags> {
+    let guest = OFlags::from_bits_retain(guest);
+    if (guest & OFlags::RWMODE) == OFlags::RWMODE {
+        return Err(Errno::EINVAL);
+    }
+    let kept = OFlags::RWMODE | OFlags::TRUNC | OFlags::SYNC | OFlags::DSYNC;
+    Ok(guest & kept | OFlags::CLOEXEC)
+}
+
+pub(super) fn sync(fd: BorrowedFd<'_>, data_only: bool) -> Result<()> {
+    let synced = if data_only { rustix::fs::fdatasync(fd) } else { rustix::fs::fsync(fd) };
+    Ok(synced?)
+}
+
+/// What close(2) would report, without closing.
+pub(super) fn close_a_copy(fd: BorrowedFd<'_>) -> Result<()> {
+    let copy = rustix::io::dup(fd)?;
+    super::sys::close(copy)
+}
+
+pub(super) fn allocate(fd: BorrowedFd<'_>, (offset, length): (u64, u64), mode: u32) -> Result<()> {
+    let mode = FallocateFlags::from_bits_retain(mode);
+    Ok(rustix::fs::fallocate(fd, mode, offset, length)?)
+}
+
+pub(super) fn seek(fd: BorrowedFd<'_>, offset: u64, whence: u32) -> Result<u64> {
+    let offset = i64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+    let to = match whence.cast_signed() {
+        libc::SEEK_DATA => SeekFrom::Data(offset.cast_unsigned()),
+        libc::SEEK_HOLE => SeekFrom::Hole(offset.cast_unsigned()),
+        _ => return Err(Errno::EINVAL),
+    };
+    Ok(rustix::fs::seek(fd, to)?)
+}

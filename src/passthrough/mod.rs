@@ -1,0 +1,290 @@
+//! Floor 2: a [`Filesystem`] over a host directory. It knows files, not carriers or guests.
+//!
+//! Every path component is resolved by itself from a held directory descriptor, never followed
+//! if it is a symbolic link; nothing is opened that is not a regular file or a directory.
+
+mod attributes;
+mod caller;
+mod config;
+mod create;
+mod descriptors;
+mod directories;
+mod files;
+mod identity;
+mod inodes;
+mod lookup;
+mod mounts;
+mod names;
+mod sys;
+mod xattrs;
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::fuse::abi::Kstatfs;
+use crate::fuse::flags::init;
+use crate::fuse::{
+    AttrChange, Attributes, Caller, CopyRange, Create, Created, DirSink, Entry, Errno, Filesystem,
+    Handle, Name, NewNode, NodeId, Opened, Result, StatxAttributes,
+};
+use crate::mem::{Input, Output, Slab};
+
+pub use config::Config;
+
+use descriptors::Descriptors;
+use directories::OpenDir;
+use files::OpenFile;
+use identity::{FileId, stat_fd};
+use inodes::{Anchor, Inode, Inodes};
+use mounts::{Mounts, reopen_dir};
+
+/// Serves a host directory.
+pub struct Passthrough {
+    config: Config,
+    inodes: Inodes,
+    mounts: Mounts,
+    files: Slab<OpenFile>,
+    dirs: Slab<OpenDir>,
+    /// `/proc/self/fd`: the way from a descriptor to its inode for calls that want a path.
+    proc_fds: OwnedFd,
+}
+
+impl Passthrough {
+    /// Serves `directory`.
+    ///
+    /// # Errors
+    /// Whatever opening it, or `/proc/self/fd`, gives.
+    pub fn new(directory: &Path, config: Config) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(directory, flags, Mode::empty())?;
+        let proc_fds = rustix::fs::open("/proc/self/fd", flags, Mode::empty())?;
+        Self::serve(root, proc_fds, config)
+            .map_err(|error| io::Error::from_raw_os_error(error.raw()))
+    }
+
+    fn serve(root: OwnedFd, proc_fds: OwnedFd, config: Config) -> Result<Self> {
+        let mounts = Mounts::default();
+        let stat = stat_fd(root.as_fd())?;
+        let mount = mounts.of(&stat, |flags| reopen_dir(root.as_fd(), flags))?;
+        let (id, kind) = (FileId::of(&stat), stat.stx_mode.into());
+        let root = Inode::new(id, kind, mount, Anchor::Descriptor(root));
+        Ok(Passthrough {
+            inodes: Inodes::new(root, Descriptors::new(config.descriptors)),
+            mounts,
+            files: Slab::new(),
+            dirs: Slab::new(),
+            proc_fds,
+            config,
+        })
+    }
+
+    /// Inodes that the guest knows, the root included.
+    #[must_use]
+    pub fn inodes(&self) -> usize {
+        self.inodes.len()
+    }
+
+    /// Files and directories that the guest has open.
+    #[must_use]
+    pub fn handles(&self) -> usize {
+        self.files.len() + self.dirs.len()
+    }
+}
+
+impl Filesystem for Passthrough {
+    fn wanted(&self) -> u64 {
+        init::ASYNC_READ
+            | init::ATOMIC_O_TRUNC
+            | init::AUTO_INVAL_DATA
+            | init::DO_READDIRPLUS
+            | init::READDIRPLUS_AUTO
+            | init::ASYNC_DIO
+            | init::PARALLEL_DIROPS
+            | init::CACHE_SYMLINKS
+    }
+
+    fn end(&self) {
+        self.files.clear();
+        self.dirs.clear();
+        self.inodes.clear();
+    }
+
+    fn lookup(&self, _: &Caller, parent: NodeId, name: &Name) -> Result<Entry> {
+        self.look_up(parent, name)
+    }
+
+    fn forget(&self, node: NodeId, lookups: u64) {
+        self.inodes.forget(node, lookups);
+    }
+
+    fn getattr(&self, node: NodeId, handle: Option<Handle>) -> Result<Attributes> {
+        Ok(self.attributes(&self.stat(node, handle)?))
+    }
+
+    fn setattr(&self, _: &Caller, node: NodeId, change: &AttrChange) -> Result<Attributes> {
+        self.change(node, change)
+    }
+
+    fn statx(&self, node: NodeId, handle: Option<Handle>, mask: u32) -> Result<StatxAttributes> {
+        self.stat_more(node, handle, mask)
+    }
+
+    fn readlink(&self, node: NodeId, target: &mut [u8]) -> Result<usize> {
+        self.read_link(node, target)
+    }
+
+    fn symlink(&self, by: &Caller, at: &NewNode<'_>, target: &CStr) -> Result<Entry> {
+        self.make_symlink(by, at, target)
+    }
+
+    fn mknod(&self, by: &Caller, at: &NewNode<'_>, mode: u32, rdev: u32) -> Result<Entry> {
+        self.make_node(by, at, mode, rdev)
+    }
+
+    fn mkdir(&self, by: &Caller, at: &NewNode<'_>, mode: u32) -> Result<Entry> {
+        self.make_dir(by, at, mode)
+    }
+
+    fn unlink(&self, _: &Caller, parent: NodeId, name: &Name) -> Result<()> {
+        self.remove(parent, name, false)
+    }
+
+    fn rmdir(&self, _: &Caller, parent: NodeId, name: &Name) -> Result<()> {
+        self.remove(parent, name, true)
+    }
+
+    fn rename(
+        &self,
+        _: &Caller,
+        from: (NodeId, &Name),
+        to: (NodeId, &Name),
+        flags: u32,
+    ) -> Result<()> {
+        self.move_name(from, to, flags)
+    }
+
+    fn link(&self, _: &Caller, node: NodeId, to: (NodeId, &Name)) -> Result<Entry> {
+        self.add_name(node, to)
+    }
+
+    fn open(&self, node: NodeId, flags: u32, _kill_suidgid: bool) -> Result<Opened> {
+        self.open_file(node, flags)
+    }
+
+    fn read(
+        &self,
+        node: NodeId,
+        handle: Handle,
+        offset: u64,
+        _flags: u32,
+        out: &mut Output<'_>,
+    ) -> Result<usize> {
+        Ok(out.fill_from(self.file(node, handle)?.as_fd(), offset)?)
+    }
+
+    fn write(
+        &self,
+        node: NodeId,
+        handle: Handle,
+        offset: u64,
+        flags: (u32, u32),
+        data: &mut Input<'_>,
+    ) -> Result<usize> {
+        self.write_file(&*self.file(node, handle)?, offset, flags, data)
+    }
+
+    fn statfs(&self, node: NodeId) -> Result<Kstatfs> {
+        self.stat_fs(node)
+    }
+
+    fn release(&self, node: NodeId, handle: Handle) -> Result<()> {
+        self.file(node, handle)?;
+        if self.files.remove(handle.0) { Ok(()) } else { Err(Errno::EBADF) }
+    }
+
+    fn fsync(&self, node: NodeId, handle: Handle, data_only: bool) -> Result<()> {
+        files::sync(self.file(node, handle)?.as_fd(), data_only)
+    }
+
+    fn flush(&self, node: NodeId, handle: Handle, _lock_owner: u64) -> Result<()> {
+        files::close_a_copy(self.file(node, handle)?.as_fd())
+    }
+
+    fn setxattr(
+        &self,
+        node: NodeId,
+        name: &CStr,
+        value: &[u8],
+        (flags, _ext): (u32, u32),
+    ) -> Result<()> {
+        self.set_xattr(node, name, value, flags)
+    }
+
+    fn getxattr(&self, node: NodeId, name: &CStr, value: &mut [u8]) -> Result<usize> {
+        self.get_xattr(node, name, value)
+    }
+
+    fn listxattr(&self, node: NodeId, names: &mut [u8]) -> Result<usize> {
+        self.list_xattrs(node, names)
+    }
+
+    fn removexattr(&self, node: NodeId, name: &CStr) -> Result<()> {
+        self.remove_xattr(node, name)
+    }
+
+    fn opendir(&self, node: NodeId, _flags: u32) -> Result<Opened> {
+        self.open_dir(node)
+    }
+
+    fn readdir(
+        &self,
+        _: &Caller,
+        node: NodeId,
+        handle: Handle,
+        offset: u64,
+        sink: &mut DirSink<'_, '_>,
+    ) -> Result<()> {
+        self.read_dir(node, &*self.dir(node, handle)?, offset, sink)
+    }
+
+    fn releasedir(&self, node: NodeId, handle: Handle) -> Result<()> {
+        self.dir(node, handle)?;
+        if self.dirs.remove(handle.0) { Ok(()) } else { Err(Errno::EBADF) }
+    }
+
+    fn fsyncdir(&self, node: NodeId, handle: Handle, data_only: bool) -> Result<()> {
+        files::sync(self.dir(node, handle)?.as_fd(), data_only)
+    }
+
+    fn access(&self, by: &Caller, node: NodeId, mask: u32) -> Result<()> {
+        self.check_access(by, node, mask)
+    }
+
+    fn create(&self, by: &Caller, at: &NewNode<'_>, how: &Create) -> Result<Created> {
+        self.create_file(by, at, how)
+    }
+
+    fn tmpfile(&self, by: &Caller, parent: NodeId, _umask: u32, how: &Create) -> Result<Created> {
+        self.create_unnamed(by, parent, how)
+    }
+
+    fn fallocate(&self, node: NodeId, handle: Handle, range: (u64, u64), mode: u32) -> Result<()> {
+        files::allocate(self.file(node, handle)?.as_fd(), range, mode)
+    }
+
+    fn lseek(&self, node: NodeId, handle: Handle, offset: u64, whence: u32) -> Result<u64> {
+        files::seek(self.file(node, handle)?.as_fd(), offset, whence)
+    }
+
+    fn copy_file_range(&self, copy: &CopyRange) -> Result<u64> {
+        self.copy(copy)
+    }
+
+    fn syncfs(&self, node: NodeId) -> Result<()> {
+        self.sync_fs(node)
+    }
+}

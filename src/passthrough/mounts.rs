@@ -1,0 +1,75 @@
+//! The host's mounts that the share reaches.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use rustix::fs::{Mode, OFlags, Statx};
+
+use super::identity::{FileHandle, FileId, stat_fd};
+use crate::fuse::{Errno, Result};
+
+/// A mount, kept busy as long as an inode on it is known.
+pub(super) struct Mount {
+    /// A directory on it, through which handles are opened; none if inodes on this mount have no
+    /// handles, or we may not open them.
+    dir: Option<OwnedFd>,
+}
+
+impl Mount {
+    /// The descriptor that `open_by_handle_at` wants, if inodes here can be opened by handle.
+    pub(super) fn by_handle(&self) -> Option<BorrowedFd<'_>> {
+        self.dir.as_ref().map(AsFd::as_fd)
+    }
+}
+
+/// All mounts that are in use.
+#[derive(Default)]
+pub(super) struct Mounts {
+    by_id: Mutex<HashMap<u64, Weak<Mount>>>,
+}
+
+impl Mounts {
+    /// The mount of the inode with attributes `stat` that `open` opens with the flags it is
+    /// given.
+    pub(super) fn of(
+        &self,
+        stat: &Statx,
+        open: impl FnOnce(OFlags) -> Result<OwnedFd>,
+    ) -> Result<Arc<Mount>> {
+        let id = FileId::of(stat);
+        let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mount) = by_id.get(&id.mount).and_then(Weak::upgrade) {
+            return Ok(mount);
+        }
+        let mount = Arc::new(Mount { dir: dir_for_handles(id, stat, open)? });
+        by_id.retain(|_, mount| mount.strong_count() > 0);
+        by_id.insert(id.mount, Arc::downgrade(&mount));
+        Ok(mount)
+    }
+}
+
+/// A directory for handles, if they work on this mount. The first inode met on a mount is its
+/// root; where that is a file, its mount does without handles.
+fn dir_for_handles(
+    id: FileId,
+    stat: &Statx,
+    open: impl FnOnce(OFlags) -> Result<OwnedFd>,
+) -> Result<Option<OwnedFd>> {
+    if u32::from(stat.stx_mode) & libc::S_IFMT != libc::S_IFDIR {
+        return Ok(None);
+    }
+    let dir = open(OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC)?;
+    if FileId::of(&stat_fd(dir.as_fd())?) != id {
+        return Err(Errno::ESTALE);
+    }
+    let works = FileHandle::of(dir.as_fd(), c"")
+        .and_then(|handle| handle.open(dir.as_fd(), libc::O_PATH))
+        .is_ok();
+    Ok(works.then_some(dir))
+}
+
+/// Opens `.` of a directory descriptor.
+pub(super) fn reopen_dir(dir: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd> {
+    Ok(rustix::fs::openat(dir, c".", flags, Mode::empty())?)
+}

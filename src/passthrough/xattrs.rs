@@ -1,0 +1,64 @@
+//! Extended attributes, also of inodes that must not be opened.
+
+use std::cell::Cell;
+use std::ffi::CStr;
+use std::os::fd::AsFd;
+
+use rustix::fs::XattrFlags;
+use rustix::path::DecInt;
+
+use super::Passthrough;
+use super::sys::unshare_fs;
+use crate::fuse::{Errno, NodeId, Result};
+
+impl Passthrough {
+    pub(super) fn get_xattr(&self, node: NodeId, name: &CStr, value: &mut [u8]) -> Result<usize> {
+        allowed(name)?;
+        self.with_path(node, |path| Ok(rustix::fs::getxattr(path, name, value)?))
+    }
+
+    pub(super) fn set_xattr(
+        &self,
+        node: NodeId,
+        name: &CStr,
+        value: &[u8],
+        flags: u32,
+    ) -> Result<()> {
+        allowed(name)?;
+        let flags = XattrFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
+        self.with_path(node, |path| Ok(rustix::fs::setxattr(path, name, value, flags)?))
+    }
+
+    pub(super) fn list_xattrs(&self, node: NodeId, names: &mut [u8]) -> Result<usize> {
+        self.with_path(node, |path| Ok(rustix::fs::listxattr(path, names)?))
+    }
+
+    pub(super) fn remove_xattr(&self, node: NodeId, name: &CStr) -> Result<()> {
+        allowed(name)?;
+        self.with_path(node, |path| Ok(rustix::fs::removexattr(path, name)?))
+    }
+
+    /// Runs `call` with a path that leads to the inode itself, whatever it is: the number of its
+    /// descriptor, in a working directory of this thread's own that is `/proc/self/fd`.
+    fn with_path<T>(&self, node: NodeId, call: impl FnOnce(&CStr) -> Result<T>) -> Result<T> {
+        thread_local! {
+            static PREPARED: Cell<bool> = const { Cell::new(false) };
+        }
+        if !PREPARED.get() {
+            unshare_fs()?;
+            rustix::process::fchdir(&self.proc_fds)?;
+            PREPARED.set(true);
+        }
+        let inode = self.inodes.get(node)?;
+        let fd = self.inodes.fd(node, &inode)?;
+        call(DecInt::from_fd(fd.as_fd()).as_c_str())
+    }
+}
+
+/// ACLs act on the host behind the guest's back unless the guest takes part in them.
+fn allowed(name: &CStr) -> Result<()> {
+    match name.to_bytes() {
+        b"system.posix_acl_access" | b"system.posix_acl_default" => Err(Errno::EOPNOTSUPP),
+        _ => Ok(()),
+    }
+}
