@@ -7,3 +7,5 @@ pub mod mem;
 pub mod fuse;
 
 pub mod passthrough;
+
+pub mod vhost;

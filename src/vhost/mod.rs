@@ -1,0 +1,11 @@
+//! Floor 3: virtqueues over vhost-user. It knows rings and memory tables, not FUSE messages or
+//! files: a request is two lists of segments in, one length out.
+
+mod device;
+mod memory;
+mod queue;
+mod ring;
+mod server;
+
+pub use device::{DeviceConfig, MAX_REQUEST_QUEUES, Tag};
+pub use server::{ServeError, serve};

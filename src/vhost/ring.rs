@@ -1,0 +1,293 @@
+//! A split virtqueue as the device sees it (virtio 1.3, section 2.7).
+//!
+//! Everything in it was written by the guest and may change at any time: each value is read
+//! once, and checked before it is used.
+#![expect(unsafe_code, reason = "reads and writes the rings in guest memory")]
+
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU16, Ordering, fence};
+
+use super::memory::{Regions, Unmapped};
+use crate::mem::{Full, SegmentList};
+
+const DESC_SIZE: usize = 16;
+const NEXT: u16 = 1;
+const WRITE: u16 = 2;
+const INDIRECT: u16 = 4;
+const NO_INTERRUPT: u16 = 1;
+const NO_NOTIFY: u16 = 1;
+
+/// Where a ring is and how far it got.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RingSetup {
+    pub(super) size: u16,
+    /// Guest addresses of the three parts.
+    pub(super) desc: u64,
+    pub(super) avail: u64,
+    pub(super) used: u64,
+    pub(super) next_avail: u16,
+    pub(super) next_used: u16,
+    pub(super) event_idx: bool,
+    pub(super) indirect: bool,
+}
+
+/// A ring that can no longer be served; the guest has to reset the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// A part of it is not in the guest's memory, or not aligned.
+    Misplaced,
+    /// More requests are available than the ring can hold.
+    Index { next: u16, available: u16 },
+    /// A request starts at a descriptor that does not exist.
+    Head(u16),
+}
+
+/// A request that cannot be made sense of; the ring goes on with the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadChain {
+    /// A buffer or an indirect table is not in the guest's memory.
+    Unmapped,
+    /// A descriptor number beyond its table, or a loop.
+    Endless,
+    /// A readable buffer after a writable one.
+    Disordered,
+    /// An indirect table that is empty, of odd size, not negotiated or not allowed there.
+    Indirect,
+    /// More buffers than one request may have.
+    TooLong,
+}
+
+impl From<Unmapped> for BadChain {
+    fn from(_: Unmapped) -> Self {
+        BadChain::Unmapped
+    }
+}
+
+impl From<Full> for BadChain {
+    fn from(_: Full) -> Self {
+        BadChain::TooLong
+    }
+}
+
+/// A ring in guest memory that stays mapped for `'m`.
+pub(super) struct Ring<'m> {
+    regions: &'m Regions,
+    size: u16,
+    desc: *const u8,
+    avail: *const u8,
+    used: *mut u8,
+    next_avail: u16,
+    next_used: u16,
+    /// `next_used` when it was last decided whether to signal.
+    decided: u16,
+    event_idx: bool,
+    indirect: bool,
+    memory: PhantomData<&'m Regions>,
+}
+
+impl<'m> Ring<'m> {
+    pub(super) fn new(regions: &'m Regions, setup: &RingSetup) -> Result<Self, Broken> {
+        let size = usize::from(setup.size);
+        if size == 0 {
+            return Err(Broken::Misplaced);
+        }
+        let part =
+            |addr, len, align| regions.host(addr, len, align).map_err(|Unmapped| Broken::Misplaced);
+        // The last two bytes of avail and used are the event indices.
+        Ok(Ring {
+            regions,
+            size: setup.size,
+            desc: part(setup.desc, size * DESC_SIZE, 8)?,
+            avail: part(setup.avail, 6 + 2 * size, 2)?,
+            used: part(setup.used, 6 + 8 * size, 4)?,
+            next_avail: setup.next_avail,
+            next_used: setup.next_used,
+            decided: setup.next_used,
+            event_idx: setup.event_idx,
+            indirect: setup.indirect,
+            memory: PhantomData,
+        })
+    }
+
+    /// Indices of the next request to take and of the next reply to give.
+    pub(super) fn position(&self) -> (u16, u16) {
+        (self.next_avail, self.next_used)
+    }
+
+    /// True if the guest has made no further request available.
+    pub(super) fn is_empty(&self) -> Result<bool, Broken> {
+        let available = self.available();
+        match available.wrapping_sub(self.next_avail) {
+            0 => Ok(true),
+            waiting if waiting <= self.size => Ok(false),
+            _ => Err(Broken::Index { next: self.next_avail, available }),
+        }
+    }
+
+    /// Takes the next request off a ring that is not empty: its first descriptor.
+    pub(super) fn pop(&mut self) -> Result<u16, Broken> {
+        // SAFETY: entry `next_avail % size` of the avail ring, which new() has checked.
+        let head = unsafe { self.avail_u16(4 + 2 * usize::from(self.next_avail % self.size)) };
+        let head = u16::from_le(head.load(Ordering::Relaxed));
+        if head >= self.size {
+            return Err(Broken::Head(head));
+        }
+        self.next_avail = self.next_avail.wrapping_add(1);
+        Ok(head)
+    }
+
+    /// Collects the buffers of the request that starts at `head`.
+    pub(super) fn gather(
+        &self,
+        head: u16,
+        readable: &mut SegmentList<'m>,
+        writable: &mut SegmentList<'m>,
+    ) -> Result<(), BadChain> {
+        let mut table = Table { base: self.desc, len: u32::from(self.size) };
+        let mut at = u32::from(head);
+        let mut seen = 0;
+        let mut direct = true;
+        loop {
+            let desc = table.read(at).ok_or(BadChain::Endless)?;
+            seen += 1;
+            if seen > table.len {
+                return Err(BadChain::Endless);
+            }
+            if desc.flags & INDIRECT != 0 {
+                let allowed = self.indirect && direct && desc.flags & NEXT == 0;
+                if !allowed || desc.len == 0 || !(desc.len as usize).is_multiple_of(DESC_SIZE) {
+                    return Err(BadChain::Indirect);
+                }
+                let base = self.regions.host(desc.addr, desc.len as usize, 1)?;
+                table = Table { base, len: desc.len / 16 };
+                (at, seen, direct) = (0, 0, false);
+                continue;
+            }
+            if desc.flags & WRITE != 0 {
+                self.regions.segments(desc.addr, desc.len, writable)??;
+            } else if writable.bytes() == 0 {
+                self.regions.segments(desc.addr, desc.len, readable)??;
+            } else {
+                return Err(BadChain::Disordered);
+            }
+            if desc.flags & NEXT == 0 {
+                return Ok(());
+            }
+            at = u32::from(desc.next);
+        }
+    }
+
+    /// Gives the request that started at `head` back, with `len` bytes of its buffers written.
+    pub(super) fn complete(&mut self, head: u16, len: u32) {
+        let at = 4 + 8 * usize::from(self.next_used % self.size);
+        let element = u64::from(head) | u64::from(len) << 32;
+        // SAFETY: element `next_used % size` of the used ring, 8 bytes that new() has checked;
+        // guests read it only after the index below. It may be aligned to 4 only.
+        unsafe { self.used.add(at).cast::<u64>().write_unaligned(element.to_le()) };
+        self.next_used = self.next_used.wrapping_add(1);
+        // SAFETY: the index of the used ring.
+        unsafe { self.used_u16(2) }.store(self.next_used.to_le(), Ordering::Release);
+    }
+
+    /// The bytes of the used ring, for the migration log.
+    pub(super) fn used_bytes(&self) -> (usize, usize) {
+        (self.used.addr(), 6 + 8 * usize::from(self.size))
+    }
+
+    /// True if the guest wants to hear of what was completed since the last time this was asked.
+    pub(super) fn wants_signal(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.decided, self.next_used);
+        if before == self.next_used {
+            return false;
+        }
+        // The guest must see the used index before we see whether it waits for it.
+        fence(Ordering::SeqCst);
+        if self.event_idx {
+            // SAFETY: used_event, behind the avail ring.
+            let event = unsafe { self.avail_u16(4 + 2 * usize::from(self.size)) };
+            let event = u16::from_le(event.load(Ordering::Relaxed));
+            let passed = self.next_used.wrapping_sub(event).wrapping_sub(1);
+            passed < self.next_used.wrapping_sub(before)
+        } else {
+            // SAFETY: the flags of the avail ring.
+            let flags = unsafe { self.avail_u16(0) }.load(Ordering::Relaxed);
+            u16::from_le(flags) & NO_INTERRUPT == 0
+        }
+    }
+
+    /// Tells the guest not to kick: we look at the ring anyway.
+    pub(super) fn refuse_kicks(&mut self) {
+        if !self.event_idx {
+            // SAFETY: the flags of the used ring.
+            unsafe { self.used_u16(0) }.store(NO_NOTIFY.to_le(), Ordering::Relaxed);
+        }
+        // With EVENT_IDX the index that was last asked for lies behind us: no kick comes.
+    }
+
+    /// Asks the guest to kick at its next request. False if there is one already.
+    pub(super) fn ask_for_kick(&mut self) -> bool {
+        if self.event_idx {
+            // SAFETY: avail_event, behind the used ring.
+            let event = unsafe { self.used_u16(4 + 8 * usize::from(self.size)) };
+            event.store(self.next_avail.to_le(), Ordering::Relaxed);
+        } else {
+            // SAFETY: the flags of the used ring.
+            unsafe { self.used_u16(0) }.store(0, Ordering::Relaxed);
+        }
+        // We must see a request that the guest added before it saw the above.
+        fence(Ordering::SeqCst);
+        self.available() == self.next_avail
+    }
+
+    fn available(&self) -> u16 {
+        // SAFETY: the index of the avail ring.
+        u16::from_le(unsafe { self.avail_u16(2) }.load(Ordering::Acquire))
+    }
+
+    /// # Safety
+    /// `at` is an even offset within the avail ring.
+    unsafe fn avail_u16(&self, at: usize) -> &AtomicU16 {
+        // SAFETY: by the caller, and new() has checked that the ring is mapped and aligned.
+        unsafe { AtomicU16::from_ptr(self.avail.add(at).cast::<u16>().cast_mut()) }
+    }
+
+    /// # Safety
+    /// `at` is an even offset within the used ring.
+    unsafe fn used_u16(&self, at: usize) -> &AtomicU16 {
+        // SAFETY: as for avail_u16.
+        unsafe { AtomicU16::from_ptr(self.used.add(at).cast::<u16>()) }
+    }
+}
+
+/// A descriptor, copied out of guest memory.
+struct Desc {
+    addr: u64,
+    len: u32,
+    flags: u16,
+    next: u16,
+}
+
+/// `len` descriptors in guest memory.
+struct Table {
+    base: *const u8,
+    len: u32,
+}
+
+impl Table {
+    fn read(&self, at: u32) -> Option<Desc> {
+        if at >= self.len {
+            return None;
+        }
+        let from = self.base.wrapping_add(at as usize * DESC_SIZE);
+        // SAFETY: whoever made the table has checked that all of it is mapped; plain bytes may
+        // be copied from anywhere in it, torn or not.
+        let raw = unsafe { from.cast::<[u8; DESC_SIZE]>().read() };
+        let [a, b, c, d, e, f, g, h, l0, l1, l2, l3, f0, f1, n0, n1] = raw;
+        Some(Desc {
+            addr: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            len: u32::from_le_bytes([l0, l1, l2, l3]),
+            flags: u16::from_le_bytes([f0, f1]),
+            next: u16::from_le_bytes([n0, n1]),
+        })
+    }
+}
