@@ -9,3 +9,5 @@ pub mod fuse;
 pub mod passthrough;
 
 pub mod vhost;
+
+pub mod daemon;

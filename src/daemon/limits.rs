@@ -1,0 +1,36 @@
+//! How many files may be open.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Asking for more than this helps nobody and may be refused.
+const MOST: u64 = 1_000_000;
+
+/// Sets the limit of open files and returns what holds afterwards. Without a wish it becomes the
+/// hard limit, but no more than a million; 0 leaves it alone.
+pub(super) fn set_open_files(wish: Option<u64>) -> u64 {
+    let now = getrlimit(Resource::Nofile);
+    let hard = now.maximum.unwrap_or(u64::MAX);
+    let soft = now.current.unwrap_or(u64::MAX);
+    let limit = match wish {
+        Some(0) => return soft,
+        Some(limit) => limit,
+        None => hard.min(MOST),
+    };
+    let wanted = Rlimit { current: Some(limit), maximum: Some(limit.max(hard)) };
+    match setrlimit(Resource::Nofile, wanted) {
+        Ok(()) => limit,
+        Err(error) => {
+            log::warn!(
+                "--rlimit-nofile: cannot set the limit of open files to {limit} ({error}); going \
+                 on with {soft}, raise the hard limit ({hard}) for more"
+            );
+            soft
+        }
+    }
+}
+
+/// How many descriptors inodes may hold, out of `limit`: half, so that open files and the rest of
+/// the process have room, and not more than what still helps.
+pub(super) fn inode_descriptors(limit: u64) -> usize {
+    usize::try_from(limit / 2).unwrap_or(usize::MAX).min(1 << 16)
+}

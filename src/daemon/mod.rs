@@ -1,0 +1,11 @@
+//! Floor 4: the process. It knows arguments, logs, sockets and limits, and puts the floors below
+//! together.
+
+mod args;
+mod error;
+mod limits;
+mod logging;
+mod run;
+mod socket;
+
+pub use run::main;

@@ -1,0 +1,111 @@
+//! From the command line to the exit code.
+
+use std::io::{self, Write};
+use std::os::unix::net::UnixListener;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::Mode;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::args::{self, Settings, Wish};
+use super::error::StartError;
+use super::socket::{Files, Socket};
+use super::{limits, logging};
+use crate::fuse::{Carrier, Session};
+use crate::passthrough::{Config, Passthrough};
+use crate::vhost;
+
+/// The daemon could not start: the command line, or something that it names, is wrong.
+const EXIT_START: u8 = 2;
+/// The daemon could not go on.
+const EXIT_SERVE: u8 = 1;
+
+/// Runs the daemon by the process's arguments.
+pub fn main() -> ExitCode {
+    let settings = match args::parse(std::env::args_os()) {
+        Ok(Wish::Serve(settings)) => settings,
+        Ok(Wish::Print(text)) => {
+            // Nobody is left to be told if this fails.
+            let _ = io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return refuse(&error),
+    };
+    logging::start(settings.log_level);
+    match prepare(&settings) {
+        Ok((listener, files, session)) => serve(&settings, listener, &files, session),
+        Err(error) => refuse(&error),
+    }
+}
+
+fn refuse(error: &StartError) -> ExitCode {
+    // Not through the log: it may be off, or not there yet.
+    let _ = writeln!(io::stderr(), "ferryfs: {error}");
+    ExitCode::from(EXIT_START)
+}
+
+/// Files to remove when the daemon ends, whoever ends it.
+type SharedFiles = Arc<Mutex<Files>>;
+
+fn prepare(
+    settings: &Settings,
+) -> Result<(UnixListener, SharedFiles, Session<Passthrough>), StartError> {
+    let open_files = limits::set_open_files(settings.rlimit_nofile);
+    let config = Config { descriptors: limits::inode_descriptors(open_files), ..Config::default() };
+    let share = Passthrough::new(&settings.shared_dir, config).map_err(|error| {
+        let problem = format!("cannot share {}: {error}", settings.shared_dir.display());
+        StartError::new("--shared-dir", problem, "name a directory that you may read")
+    })?;
+    let socket = Socket::open(&settings.socket)?;
+    let files = Arc::new(Mutex::new(socket.files));
+    end_on_signals(&files).map_err(|error| {
+        remove(&files);
+        StartError::new("signals", error, "give the process room for one more thread")
+    })?;
+    // Guests send modes with their callers' umask applied.
+    rustix::process::umask(Mode::empty());
+    Ok((socket.listener, files, Session::new(share, Carrier::VIRTIO)))
+}
+
+fn serve(
+    settings: &Settings,
+    listener: UnixListener,
+    files: &SharedFiles,
+    session: Session<Passthrough>,
+) -> ExitCode {
+    // Launchers wait for this very text.
+    log::info!("Waiting for vhost-user socket connection...");
+    let ended = vhost::serve(listener, session, settings.device);
+    remove(files);
+    match ended {
+        Ok(()) => {
+            log::info!("The front-end has disconnected, exiting");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            log::error!("{error}");
+            ExitCode::from(EXIT_SERVE)
+        }
+    }
+}
+
+fn remove(files: &SharedFiles) {
+    files.lock().unwrap_or_else(PoisonError::into_inner).remove();
+}
+
+/// SIGTERM, SIGINT and SIGHUP end the process at any time. Nothing is lost by that: what was
+/// acknowledged to the guest is in the host's kernel.
+fn end_on_signals(files: &SharedFiles) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let files = files.clone();
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            log::info!("Ended by signal {signal}");
+            remove(&files);
+            std::process::exit(0);
+        }
+    })?;
+    Ok(())
+}
