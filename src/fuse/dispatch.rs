@@ -192,8 +192,9 @@ pub(super) fn call<F: Filesystem>(
             put_created(reply, fs.create(&by, &at, &create(&arg))?)?;
         }
         Opcode::Tmpfile => {
-            // The name that follows is a placeholder ("/"); it must not be used.
             let arg: CreateIn = args.fixed()?;
+            // A placeholder ("/"), which must not be used.
+            args.text()?;
             let group = Extensions::parse(request.extensions)?.group;
             let by = Caller { group, ..*by };
             put_created(reply, fs.tmpfile(&by, node, arg.umask, &create(&arg))?)?;
