@@ -1,8 +1,9 @@
 //! The virtio-fs device (virtio 1.3, section 5.11) as a vhost-user back-end.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use vhost::vhost_user::Backend;
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost_user_backend::bitmap::BitmapMmapRegion;
 use vhost_user_backend::{VhostUserBackend, VringT};
@@ -57,6 +58,9 @@ pub(super) struct Device<F> {
     config: DeviceConfig,
     queues: Vec<Queue>,
     terms: CurrentTerms,
+    /// The channel to the front-end. Front-ends take its end for that of the daemon, so it is kept
+    /// although nothing is said on it.
+    back_channel: Mutex<Option<Backend>>,
 }
 
 impl<F: Filesystem> Device<F> {
@@ -68,6 +72,7 @@ impl<F: Filesystem> Device<F> {
             config,
             queues: (0..=requests).map(|_| Queue::new()).collect(),
             terms: CurrentTerms::new(Regions::new(memory)),
+            back_channel: Mutex::default(),
         }
     }
 
@@ -142,6 +147,10 @@ impl<F: Filesystem + 'static> VhostUserBackend for Device<F> {
         let regions = Arc::new(Regions::new(memory.memory().into_inner()));
         self.terms.change(|terms| terms.regions = regions);
         Ok(())
+    }
+
+    fn set_backend_req_fd(&self, channel: Backend) {
+        *self.back_channel.lock().unwrap_or_else(PoisonError::into_inner) = Some(channel);
     }
 
     /// One thread a queue, so that FORGETs on the first never wait for a request.
