@@ -1,0 +1,49 @@
+# shellcheck shell=bash
+# Helpers shared by the scripts of this folder; sourced, never run.
+
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+GUESTS=${FERRY_GUESTS:-target/guests}
+[[ $GUESTS = /* ]] || GUESTS=$REPO/$GUESTS
+# shellcheck disable=SC2034 # used by those who source this
+TREE=$GUESTS/tree # the newer Debian that holds QEMU 11 and User-Mode Linux
+# A login without the sbin folders would not find modprobe and debootstrap.
+PATH=$PATH:/usr/sbin:/sbin
+
+ME=${0##*/}
+say() { printf '%s: %s\n' "$ME" "$*" >&2; }
+die() {
+    say "$*"
+    exit "${DIE_STATUS:-1}"
+}
+
+# quiet LOG COMMAND...: keeps a command's chatter in LOG.
+quiet() {
+    local log=$1
+    shift
+    "$@" >>"$log" 2>&1
+}
+
+# apt_try LOG APT-COMMAND...: package lists may be missing or out of date, so
+# a failure gets one `apt-get update` and a second try.
+apt_try() {
+    local log=$1
+    shift
+    quiet "$log" "$@" && return
+    quiet "$log" apt-get -q -o DPkg::Lock::Timeout=600 update || return
+    quiet "$log" "$@"
+}
+
+# need LOG COMMAND=PACKAGE...: installs the packages whose commands are missing.
+need() {
+    local log=$1 pair missing=()
+    shift
+    for pair; do
+        command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
+    done
+    ((${#missing[@]})) || return 0
+    ((EUID == 0)) || die "missing packages: ${missing[*]} (only root can install them)"
+    say "installing ${missing[*]}"
+    DEBIAN_FRONTEND=noninteractive apt_try "$log" \
+        apt-get -q -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "${missing[@]}" ||
+        die "apt cannot install ${missing[*]}; see $log"
+}
