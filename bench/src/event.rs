@@ -1,0 +1,48 @@
+//! Eventfds: kicks and calls.
+#![expect(unsafe_code, reason = "lends a descriptor that vmm-sys-util does not lend")]
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use crate::error::Result;
+
+/// An event that one side sends and the other waits for.
+pub struct Event(EventFd);
+
+impl Event {
+    /// An event that has not happened.
+    ///
+    /// # Errors
+    /// Whatever `eventfd(2)` gives.
+    pub fn new() -> Result<Self> {
+        Ok(Event(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?))
+    }
+
+    /// Makes it happen once more.
+    ///
+    /// # Errors
+    /// Whatever writing gives.
+    pub fn notify(&self) -> Result<()> {
+        Ok(self.0.write(1)?)
+    }
+
+    /// How often it has happened since the last time this was asked; it must be readable.
+    ///
+    /// # Errors
+    /// Whatever reading gives.
+    pub fn take(&self) -> Result<u64> {
+        Ok(self.0.read()?)
+    }
+
+    pub(crate) fn inner(&self) -> &EventFd {
+        &self.0
+    }
+}
+
+impl AsFd for Event {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the event is borrowed for as long as the descriptor is, and owns it.
+        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+    }
+}
