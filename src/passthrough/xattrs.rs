@@ -14,7 +14,11 @@ use crate::fuse::{Errno, NodeId, Result};
 impl Passthrough {
     pub(super) fn get_xattr(&self, node: NodeId, name: &CStr, value: &mut [u8]) -> Result<usize> {
         allowed(name)?;
-        self.with_path(node, |path| Ok(rustix::fs::getxattr(path, name, value)?))
+        self.with_path(node, |path| match value {
+            // rustix would give 0 for an empty buffer, not the size.
+            [] => Ok(rustix::fs::getxattr_query(path, name)?),
+            value => Ok(rustix::fs::getxattr(path, name, value)?),
+        })
     }
 
     pub(super) fn set_xattr(
@@ -30,7 +34,10 @@ impl Passthrough {
     }
 
     pub(super) fn list_xattrs(&self, node: NodeId, names: &mut [u8]) -> Result<usize> {
-        self.with_path(node, |path| Ok(rustix::fs::listxattr(path, names)?))
+        self.with_path(node, |path| match names {
+            [] => Ok(rustix::fs::listxattr_query(path)?),
+            names => Ok(rustix::fs::listxattr(path, names)?),
+        })
     }
 
     pub(super) fn remove_xattr(&self, node: NodeId, name: &CStr) -> Result<()> {

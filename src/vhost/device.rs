@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use vhost::vhost_user::Backend;
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
-use vhost_user_backend::bitmap::BitmapMmapRegion;
 use vhost_user_backend::{VhostUserBackend, VringT};
 use virtio_queue::QueueT;
 use vm_memory::{GuestAddressSpace, GuestMemoryAtomic};
@@ -14,8 +13,10 @@ use vmm_sys_util::event::{
     EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
 };
 
+use super::log::RegionLog;
 use super::memory::{GuestMemory, Regions};
-use super::queue::{CurrentTerms, Queue, Vring};
+use super::queue::{CurrentTerms, Queue};
+use super::vring::Vring;
 use crate::fuse::{Filesystem, Session};
 
 const INDIRECT_DESC: u64 = 1 << 28;
@@ -84,7 +85,7 @@ impl<F: Filesystem> Device<F> {
 }
 
 impl<F: Filesystem + 'static> VhostUserBackend for Device<F> {
-    type Bitmap = BitmapMmapRegion;
+    type Bitmap = RegionLog;
     type Vring = Vring;
 
     fn num_queues(&self) -> usize {
@@ -145,7 +146,10 @@ impl<F: Filesystem + 'static> VhostUserBackend for Device<F> {
 
     fn update_memory(&self, memory: GuestMemoryAtomic<GuestMemory>) -> io::Result<()> {
         let regions = Arc::new(Regions::new(memory.memory().into_inner()));
-        self.terms.change(|terms| terms.regions = regions);
+        self.terms.change(|terms| {
+            regions.go_on_logging(&terms.regions);
+            terms.regions = regions;
+        });
         Ok(())
     }
 

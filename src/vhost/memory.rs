@@ -3,16 +3,17 @@
 
 use std::sync::Arc;
 
-use vhost_user_backend::bitmap::BitmapMmapRegion;
+use vhost_user_backend::bitmap::{BitmapReplace, MemRegionBitmap};
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{
     Address, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MemoryRegionAddress,
 };
 
+use super::log::{Part, RegionLog};
 use crate::mem::{Full, Segment, SegmentList};
 
 /// Guest memory with the log that live migration wants written.
-pub(super) type GuestMemory = GuestMemoryMmap<BitmapMmapRegion>;
+pub(super) type GuestMemory = GuestMemoryMmap<RegionLog>;
 
 /// A range of guest addresses, and where it is mapped here.
 struct Region {
@@ -81,19 +82,33 @@ impl Regions {
         Ok(Ok(()))
     }
 
+    /// Puts regions that are new into the log of those that were there `before`.
+    pub(super) fn go_on_logging(&self, before: &Regions) {
+        let Some(log) = before.memory.iter().find_map(|region| region.bitmap().whole()) else {
+            return;
+        };
+        for region in self.memory.iter().filter(|region| region.bitmap().whole().is_none()) {
+            match Part::new(region, log.clone()) {
+                Ok(part) => region.bitmap().replace(part),
+                Err(error) => log::error!("The migration log has no room for new memory: {error}"),
+            }
+        }
+    }
+
     /// Tells the migration log that these bytes, which came from this table, were written.
     pub(super) fn mark_dirty(&self, mut host: usize, mut len: usize) {
-        for (known, region) in self.table.iter().zip(self.memory.iter()) {
-            let offset = host.wrapping_sub(known.host.addr());
-            if offset < known.len {
-                let here = len.min(known.len - offset);
+        // Regions that happen to be mapped side by side, in whatever order, may share a run.
+        while len > 0 {
+            let marked = self.table.iter().zip(self.memory.iter()).find_map(|(known, region)| {
+                let offset = host.wrapping_sub(known.host.addr());
+                let here = len.min(known.len.checked_sub(offset)?);
                 region.bitmap().mark_dirty(offset, here);
-                // Regions that happen to be mapped side by side may share a run.
-                (host, len) = (host + here, len - here);
-                if len == 0 {
-                    return;
-                }
-            }
+                (here > 0).then_some(here)
+            });
+            let Some(here) = marked else {
+                return;
+            };
+            (host, len) = (host + here, len - here);
         }
     }
 

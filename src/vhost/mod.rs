@@ -2,10 +2,12 @@
 //! files: a request is two lists of segments in, one length out.
 
 mod device;
+mod log;
 mod memory;
 mod queue;
 mod ring;
 mod server;
+mod vring;
 
 pub use device::{DeviceConfig, MAX_REQUEST_QUEUES, Tag};
 pub use server::{ServeError, serve};

@@ -3,17 +3,14 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vhost_user_backend::{VringMutex, VringT};
+use vhost_user_backend::VringT;
 use virtio_queue::QueueT;
-use vm_memory::GuestMemoryAtomic;
 
-use super::memory::{GuestMemory, Regions};
+use super::memory::Regions;
 use super::ring::{BadChain, Broken, Ring, RingSetup};
+use super::vring::Vring;
 use crate::fuse::{Filesystem, Scratch, Served, Session};
 use crate::mem::{Input, Output, SegmentList};
-
-/// A ring's state as the front-end set it up.
-pub(super) type Vring = VringMutex<GuestMemoryAtomic<GuestMemory>>;
 
 /// What was negotiated, for all queues.
 #[derive(Clone)]
@@ -137,7 +134,7 @@ impl Queue {
         scratch: &mut Scratch,
     ) -> Result<Ended, Broken> {
         let ended = loop {
-            if self.pause.load(Ordering::Relaxed) {
+            if self.pause.load(Ordering::Relaxed) || !vring.enabled() {
                 break Ok(Ended::Paused);
             }
             match ring.is_empty() {
