@@ -10,4 +10,6 @@ pub mod passthrough;
 
 pub mod vhost;
 
+pub mod dev;
+
 pub mod daemon;

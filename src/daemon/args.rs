@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ErrorKind};
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use log::LevelFilter;
 
 use super::error::StartError;
@@ -14,7 +14,11 @@ use crate::vhost::{DeviceConfig, MAX_REQUEST_QUEUES, Tag};
 /// Serve a host directory to a virtual machine as a virtio-fs device, over vhost-user.
 #[derive(Debug, Parser)]
 #[command(name = "ferryfs", version, args_override_self = true, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Directory to share
     #[arg(long, value_name = "DIR")]
     shared_dir: Option<PathBuf>,
@@ -49,6 +53,34 @@ struct Arguments {
     log_level: LevelFilter,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Mount a host directory on this host, through Linux's FUSE client
+    Mount(MountSettings),
+}
+
+/// What to mount where, and how.
+#[derive(Debug, Args)]
+pub(super) struct MountSettings {
+    /// Directory to show
+    pub(super) source: PathBuf,
+
+    /// Directory to show it at
+    pub(super) mountpoint: PathBuf,
+
+    /// Refuse all changes
+    #[arg(long)]
+    pub(super) readonly: bool,
+
+    /// Threads that serve requests [default: one a CPU]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(super) threads: Option<u16>,
+
+    /// How much to log: off, error, warn, info, debug or trace; RUST_LOG overrides it
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub(super) log_level: LevelFilter,
+}
+
 /// What to serve, and how.
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -70,6 +102,7 @@ pub(super) enum SocketSettings {
 #[derive(Debug)]
 pub(super) enum Wish {
     Serve(Box<Settings>),
+    Mount(Box<MountSettings>),
     /// Text for the standard output: help or version.
     Print(String),
 }
@@ -80,6 +113,9 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, St
         .try_get_matches_from(args)
         .and_then(|matches| Arguments::from_arg_matches(&matches));
     match arguments {
+        Ok(Arguments { command: Some(Command::Mount(settings)), .. }) => {
+            Ok(Wish::Mount(Box::new(settings)))
+        }
         Ok(arguments) => Ok(Wish::Serve(Box::new(arguments.check()?))),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {

@@ -5,6 +5,7 @@ mod args;
 mod error;
 mod limits;
 mod logging;
+mod mount;
 mod run;
 mod socket;
 

@@ -20,12 +20,13 @@ use crate::vhost;
 /// The daemon could not start: the command line, or something that it names, is wrong.
 const EXIT_START: u8 = 2;
 /// The daemon could not go on.
-const EXIT_SERVE: u8 = 1;
+pub(super) const EXIT_SERVE: u8 = 1;
 
 /// Runs the daemon by the process's arguments.
 pub fn main() -> ExitCode {
     let settings = match args::parse(std::env::args_os()) {
         Ok(Wish::Serve(settings)) => settings,
+        Ok(Wish::Mount(settings)) => return super::mount::main(&settings),
         Ok(Wish::Print(text)) => {
             // Nobody is left to be told if this fails.
             let _ = io::stdout().write_all(text.as_bytes());
@@ -40,7 +41,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn refuse(error: &StartError) -> ExitCode {
+pub(super) fn refuse(error: &StartError) -> ExitCode {
     // Not through the log: it may be off, or not there yet.
     let _ = writeln!(io::stderr(), "ferryfs: {error}");
     ExitCode::from(EXIT_START)

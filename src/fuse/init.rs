@@ -32,6 +32,21 @@ impl Carrier {
         max_write: 1 << 20,
         max_pages: 256,
     };
+
+    /// /dev/fuse by read(2) and write(2), without splice.
+    pub const DEV: Carrier = Carrier {
+        never: init::SPLICE_WRITE
+            | init::SPLICE_MOVE
+            | init::SPLICE_READ
+            | init::MAP_ALIGNMENT
+            | init::SUBMOUNTS
+            | init::HAS_INODE_DAX
+            | init::PASSTHROUGH
+            | init::OVER_IO_URING
+            | init::REQUEST_TIMEOUT,
+        max_write: 1 << 20,
+        max_pages: 256,
+    };
 }
 
 /// What a session agreed on.

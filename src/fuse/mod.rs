@@ -15,6 +15,7 @@ mod init;
 mod name;
 mod opcode;
 mod session;
+mod undo;
 
 pub use dirents::{DirSink, Record};
 pub use errno::{Errno, Result};

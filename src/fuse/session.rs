@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use zerocopy::FromBytes;
+
 use super::abi::{ForgetOne, InHeader, OutHeader};
 use super::args::Args;
 use super::dispatch::{Request, Room, call};
@@ -116,6 +118,19 @@ impl<F: Filesystem> Session<F> {
                     log::trace!("{opcode:?} of node {}: {error:?}", head.nodeid);
                 })
             }),
+        }
+    }
+
+    /// Takes back what a reply handed out that could not be delivered: the other side will never
+    /// forget or release it.
+    pub fn take_back(&self, request: &[u8], reply: &[u8]) {
+        let (Ok((head, _)), Ok((answer, body))) =
+            (InHeader::read_from_prefix(request), OutHeader::read_from_prefix(reply))
+        else {
+            return;
+        };
+        if let (0, Some(opcode)) = (answer.error, Opcode::from_wire(head.opcode)) {
+            super::undo::undo(&self.fs, opcode, NodeId(head.nodeid), body);
         }
     }
 

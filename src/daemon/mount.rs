@@ -1,0 +1,78 @@
+//! `ferryfs mount`.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use rustix::fs::Mode;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::args::MountSettings;
+use super::error::StartError;
+use super::run::{EXIT_SERVE, refuse};
+use super::{limits, logging};
+use crate::dev::{self, Mount, MountOptions};
+use crate::fuse::{Carrier, Session};
+use crate::passthrough::{Config, Passthrough};
+
+/// Mounts, serves, and returns when the mount is gone.
+pub(super) fn main(settings: &MountSettings) -> ExitCode {
+    logging::start(settings.log_level);
+    match prepare(settings) {
+        Ok((mount, session)) => serve(settings, &mount, &session),
+        Err(error) => refuse(&error),
+    }
+}
+
+fn prepare(settings: &MountSettings) -> Result<(Arc<Mount>, Session<Passthrough>), StartError> {
+    let open_files = limits::set_open_files(None);
+    let config = Config { descriptors: limits::inode_descriptors(open_files), ..Config::default() };
+    let source = settings.source.display();
+    let share = Passthrough::new(&settings.source, config).map_err(|error| {
+        let problem = format!("cannot share {source}: {error}");
+        StartError::new("SOURCE", problem, "name a directory that you may read")
+    })?;
+    rustix::process::umask(Mode::empty());
+    let options = MountOptions { source: source.to_string(), read_only: settings.readonly };
+    let mount = Mount::new(&settings.mountpoint, &options).map_err(|error| {
+        let problem = format!("cannot mount on {}: {error}", settings.mountpoint.display());
+        StartError::new("MOUNTPOINT", problem, "name an existing directory, and be root")
+    })?;
+    let mount = Arc::new(mount);
+    detach_on_signals(&mount).map_err(|error| {
+        StartError::new("signals", error, "give the process room for one more thread")
+    })?;
+    Ok((mount, Session::new(share, Carrier::DEV)))
+}
+
+fn serve(settings: &MountSettings, mount: &Mount, session: &Session<Passthrough>) -> ExitCode {
+    let (source, at) = (settings.source.display(), settings.mountpoint.display());
+    log::info!("Mounted {source} on {at}");
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = settings.threads.map_or(cpus, usize::from);
+    match dev::serve(session, mount.device(), threads) {
+        Ok(()) => {
+            log::info!("Unmounted {at}, exiting");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            log::error!("Cannot serve {at} any further: {error}");
+            ExitCode::from(EXIT_SERVE)
+        }
+    }
+}
+
+/// SIGTERM, SIGINT and SIGHUP unmount; serving ends when the last user is gone.
+fn detach_on_signals(mount: &Arc<Mount>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mount = mount.clone();
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for _ in signals.forever() {
+            if let Err(error) = mount.detach() {
+                log::warn!("Cannot unmount: {error}");
+            }
+        }
+    })?;
+    Ok(())
+}
