@@ -9,7 +9,7 @@ use rustix::fs::{
 use rustix::path::DecInt;
 
 use super::Passthrough;
-use super::identity::{stat_fd, stat_fd_with};
+use super::identity::stat_fd;
 use super::mounts::reopen_dir;
 use crate::fuse::abi::{self, Attr, Kstatfs, SxTime};
 use crate::fuse::{
@@ -19,15 +19,11 @@ use crate::fuse::{
 impl Passthrough {
     /// Attributes by the open file if there is one, so that no descriptor is needed.
     pub(super) fn stat(&self, node: NodeId, handle: Option<Handle>) -> Result<Statx> {
-        self.stat_with(node, handle, StatxFlags::empty())
-    }
-
-    fn stat_with(&self, node: NodeId, handle: Option<Handle>, more: StatxFlags) -> Result<Statx> {
         if let Some(file) = handle.and_then(|handle| self.file(node, handle).ok()) {
-            return stat_fd_with(file.as_fd(), more);
+            return stat_fd(file.as_fd());
         }
         let inode = self.inodes.get(node)?;
-        stat_fd_with(self.inodes.fd(node, &inode)?.as_fd(), more)
+        self.with_fd(node, &inode, stat_fd)
     }
 
     pub(super) fn attributes(&self, stat: &Statx) -> Attributes {
@@ -40,43 +36,45 @@ impl Passthrough {
         handle: Option<Handle>,
         mask: u32,
     ) -> Result<StatxAttributes> {
-        let more = StatxFlags::from_bits_retain(mask) & StatxFlags::BTIME;
-        let stat = self.stat_with(node, handle, more)?;
-        Ok(StatxAttributes { stat: to_statx(&stat), valid: self.config.attr_valid })
+        let stat = self.stat(node, handle)?;
+        let mut stat = to_statx(&stat);
+        stat.mask &= mask | StatxFlags::BASIC_STATS.bits();
+        Ok(StatxAttributes { stat, valid: self.config.attr_valid })
+    }
+
+    pub(super) fn change(&self, node: NodeId, change: &AttrChange) -> Result<Attributes> {
+        match change.handle {
+            Some(handle) => {
+                let file = self.file(node, handle)?;
+                self.change_by(file.as_fd(), change, |size| {
+                    Ok(rustix::fs::ftruncate(file.as_fd(), size)?)
+                })
+            }
+            None => {
+                let inode = self.inodes.get(node)?;
+                let truncate = |size| {
+                    let file = self.reopen(node, &inode, OFlags::WRONLY | OFlags::CLOEXEC)?;
+                    Ok(rustix::fs::ftruncate(file, size)?)
+                };
+                self.with_fd(node, &inode, |fd| self.change_by(fd, change, truncate))
+            }
+        }
     }
 
     /// Changes owner, size, mode and times, in that order, because a change of owner or size
     /// takes bits out of the mode, and one of size sets times.
-    pub(super) fn change(&self, node: NodeId, change: &AttrChange) -> Result<Attributes> {
-        let inode = self.inodes.get(node)?;
-        let file = match change.handle {
-            Some(handle) => Some(self.file(node, handle)?),
-            None => None,
-        };
-        let fd = match &file {
-            Some(_) => None,
-            None => Some(self.inodes.fd(node, &inode)?),
-        };
-        let fd = match (&file, &fd) {
-            (Some(file), _) => file.as_fd(),
-            (None, Some(fd)) => fd.as_fd(),
-            (None, None) => unreachable!("there is a descriptor if there is no file"),
-        };
+    fn change_by(
+        &self,
+        fd: BorrowedFd<'_>,
+        change: &AttrChange,
+        truncate: impl FnOnce(u64) -> Result<()>,
+    ) -> Result<Attributes> {
         if change.uid.is_some() || change.gid.is_some() {
             let (uid, gid) = (change.uid.map(Uid::from_raw), change.gid.map(Gid::from_raw));
             rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH)?;
         }
         if let Some(size) = change.size {
-            if inode.kind != libc::S_IFREG {
-                return Err(if inode.is_dir() { Errno::EISDIR } else { Errno::EINVAL });
-            }
-            match &file {
-                Some(file) => rustix::fs::ftruncate(file.as_fd(), size)?,
-                None => {
-                    let file = self.reopen(node, &inode, OFlags::WRONLY)?;
-                    rustix::fs::ftruncate(file, size)?;
-                }
-            }
+            truncate(size)?;
         }
         if let Some(mode) = change.mode {
             let (path, mode) = (DecInt::from_fd(fd), Mode::from_raw_mode(mode & 0o7777));

@@ -2,11 +2,26 @@
 
 use std::time::Duration;
 
+/// Whether inodes are kept by file handle, which needs `CAP_DAC_READ_SEARCH` and a host file
+/// system that has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileHandles {
+    /// No: by descriptor, and by name when there are too many.
+    Never,
+    /// Where it works.
+    #[default]
+    Prefer,
+    /// Nothing else is shared.
+    Mandatory,
+}
+
 /// Settings of a [`Passthrough`](super::Passthrough).
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// How many descriptors inodes may hold.
+    /// How many descriptors may be held for the guest.
     pub descriptors: usize,
+    /// How inodes are kept.
+    pub file_handles: FileHandles,
     /// How long a guest may use attributes without asking again.
     pub attr_valid: Duration,
     /// How long a guest may use a name without asking again.
@@ -21,6 +36,7 @@ impl Default for Config {
         let second = Duration::from_secs(1);
         Config {
             descriptors: 4096,
+            file_handles: FileHandles::Prefer,
             attr_valid: second,
             entry_valid: second,
             negative_valid: second,

@@ -1,7 +1,7 @@
 //! Making inodes.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, makedev};
@@ -10,8 +10,10 @@ use rustix::path::DecInt;
 use super::Passthrough;
 use super::attributes::decode_dev;
 use super::caller::as_caller;
+use super::descriptors::Fd;
 use super::files::{OpenFile, open_flags};
 use super::identity::stat_fd;
+use super::inode::Place;
 use super::lookup::Known;
 use super::mounts::Mount;
 use crate::fuse::{Caller, Create, Created, Entry, Errno, Name, NewNode, NodeId, Opened, Result};
@@ -73,8 +75,12 @@ impl Passthrough {
         let flags = open_flags(how.flags)?.difference(OFlags::TRUNC);
         let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let mode = Mode::from_raw_mode(how.mode & 0o7777);
-        match as_caller(by, || Ok(rustix::fs::openat(fd.as_fd(), at.name, flags, mode)?)) {
-            Ok(file) => self.created(file, &dir.mount),
+        let open = || Ok(rustix::fs::openat(fd.as_fd(), at.name, flags, mode)?);
+        match as_caller(by, || self.inodes.open(open)) {
+            Ok(file) => {
+                let place = Place { parent: at.parent, name: at.name.as_c_str().into() };
+                self.created(file, &dir.mount, Some(place))
+            }
             Err(Errno::EEXIST) if how.flags & libc::O_EXCL.cast_unsigned() == 0 => {
                 let entry = self.find(at.parent, at.name.as_c_str(), Known::Pin)?;
                 let opened = self.open_file(entry.node, how.flags);
@@ -95,8 +101,9 @@ impl Passthrough {
         let flags = open_flags(how.flags)?.difference(OFlags::TRUNC) | OFlags::TMPFILE;
         let flags = flags | OFlags::from_bits_retain(how.flags) & OFlags::EXCL;
         let mode = Mode::from_raw_mode(how.mode & 0o7777);
-        let file = as_caller(by, || Ok(rustix::fs::openat(fd.as_fd(), c".", flags, mode)?))?;
-        self.created(file, &dir.mount)
+        let open = || Ok(rustix::fs::openat(fd.as_fd(), c".", flags, mode)?);
+        let file = as_caller(by, || self.inodes.open(open))?;
+        self.created(file, &dir.mount, None)
     }
 
     pub(super) fn add_name(&self, node: NodeId, (parent, name): (NodeId, &Name)) -> Result<Entry> {
@@ -121,9 +128,9 @@ impl Passthrough {
         Err(Errno::EIO)
     }
 
-    fn created(&self, file: OwnedFd, mount: &Arc<Mount>) -> Result<Created> {
+    fn created(&self, file: Fd, mount: &Arc<Mount>, place: Option<Place>) -> Result<Created> {
         let stat = stat_fd(file.as_fd())?;
-        let node = self.adopt(file.as_fd(), mount, &stat)?;
+        let node = self.adopt(file.as_fd(), mount, &stat, place)?;
         let handle = self.insert(OpenFile::new(file, node));
         let handle = handle.inspect_err(|_| self.inodes.forget(node, 1))?;
         Ok((self.entry(node, &stat), Opened { handle, flags: 0 }))

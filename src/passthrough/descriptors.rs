@@ -1,48 +1,118 @@
-//! How many inodes may hold a descriptor, and which has to give its one up.
+//! How many descriptors are held for the guest, and which of them have to go.
 
-use std::sync::{Mutex, PoisonError};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::inodes::Inode;
-use crate::fuse::NodeId;
+use super::inode::Inode;
+use crate::fuse::{Errno, NodeId, Result};
 use crate::mem::Slab;
 
-/// A budget of descriptors, kept by a clock: the hand goes round those that were opened and
-/// closes the first that was not looked at since its last round.
+/// A descriptor that counts towards the budget while it is open.
+pub(super) struct Fd {
+    fd: OwnedFd,
+    counted: Arc<Descriptors>,
+}
+
+impl AsFd for Fd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Fd {
+    fn drop(&mut self) {
+        self.counted.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The budget. Open files and directories take what they need of it; inodes hold descriptors
+/// in the rest, and give them up by a clock: its hand goes round those that could be opened
+/// again, and takes the first that was not looked at since its last round.
 pub(super) struct Descriptors {
     budget: usize,
+    open: AtomicUsize,
     clock: Mutex<Clock>,
 }
 
-#[derive(Default)]
+/// Inodes that got a descriptor and could do without; perhaps they do by now, or are forgotten.
 struct Clock {
-    /// Inodes that got a descriptor by their handle; perhaps without one by now, or forgotten.
     inodes: Vec<NodeId>,
     hand: usize,
+    /// So many may be listed before those without a descriptor are struck off.
+    room: usize,
 }
 
 impl Descriptors {
-    /// At most `budget` inodes hold a descriptor that they could do without.
-    pub(super) fn new(budget: usize) -> Self {
-        Descriptors { budget: budget.max(1), clock: Mutex::default() }
+    /// Room for `budget` descriptors, and never so few that one request could need them all.
+    pub(super) fn new(budget: usize) -> Arc<Self> {
+        let clock = Mutex::new(Clock { inodes: Vec::new(), hand: 0, room: 64 });
+        Arc::new(Descriptors { budget: budget.max(16), open: AtomicUsize::new(0), clock })
     }
 
-    /// An inode with a handle got a descriptor: another one may have to close its.
-    pub(super) fn admit(&self, node: NodeId, inodes: &Slab<Inode>) {
-        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        if clock.inodes.len() < self.budget {
-            clock.inodes.push(node);
-            return;
-        }
-        // Two rounds: the first may only find that all were looked at.
-        for _ in 0..2 * clock.inodes.len() {
-            let hand = clock.hand;
-            clock.hand = (hand + 1) % clock.inodes.len();
-            let inode = inodes.get(clock.inodes[hand].0);
-            if inode.is_none_or(|inode| inode.retire() || !inode.is_pinned()) {
-                clock.inodes[hand] = node;
-                return;
+    /// Descriptors that are open.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Opens one more descriptor; inodes give some up for it if need be.
+    ///
+    /// # Errors
+    /// Those of `open`; `ENFILE` if there are too many and none can be closed.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        inodes: &Slab<Inode>,
+        open: impl Fn() -> Result<OwnedFd>,
+    ) -> Result<Fd> {
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        let opened = if before >= self.budget && !self.evict(inodes) {
+            Err(Errno::ENFILE)
+        } else {
+            match open() {
+                // Others in this process, or on this host, have taken what was left.
+                Err(Errno::EMFILE | Errno::ENFILE) if self.evict(inodes) => open(),
+                opened => opened,
+            }
+        };
+        match opened {
+            Ok(fd) => Ok(Fd { fd, counted: self.clone() }),
+            Err(error) => {
+                self.open.fetch_sub(1, Ordering::Relaxed);
+                // The guest's process is not the one with too many open files.
+                Err(if error == Errno::EMFILE { Errno::ENFILE } else { error })
             }
         }
+    }
+
+    /// An inode got a descriptor that it can do without.
+    pub(super) fn watch(&self, node: NodeId, inodes: &Slab<Inode>) {
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        if clock.inodes.len() >= clock.room {
+            let holds = |node: &NodeId| inodes.get(node.0).is_some_and(|inode| inode.is_pinned());
+            clock.inodes.retain(holds);
+            clock.room = (2 * clock.inodes.len()).max(64);
+        }
         clock.inodes.push(node);
+    }
+
+    /// Closes one inode's descriptor; false if all are needed.
+    fn evict(&self, inodes: &Slab<Inode>) -> bool {
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        // Two rounds: the first may only find that all were looked at.
+        for _ in 0..2 * clock.inodes.len() {
+            clock.hand = (clock.hand + 1) % clock.inodes.len().max(1);
+            let hand = clock.hand;
+            let inode = clock.inodes.get(hand).and_then(|node| inodes.get(node.0));
+            match inode.filter(|inode| inode.is_pinned()) {
+                None if clock.inodes.is_empty() => return false,
+                None => drop(clock.inodes.swap_remove(hand)),
+                Some(inode) if inode.retire() => {
+                    clock.inodes.swap_remove(hand);
+                    return true;
+                }
+                Some(_) => {}
+            }
+        }
+        false
     }
 }

@@ -1,13 +1,14 @@
 //! Open directories.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{OFlags, SeekFrom};
 
 use super::Passthrough;
-use super::lookup::Known;
+use super::descriptors::Fd;
+use super::lookup::{Dir, Known};
 use super::mounts::reopen_dir;
 use super::sys::getdents;
 use crate::fuse::{DirSink, Errno, Handle, Name, NodeId, Opened, Record, Result};
@@ -15,7 +16,7 @@ use crate::mem::Pin;
 
 /// A directory that the guest has open.
 pub(super) struct OpenDir {
-    fd: OwnedFd,
+    fd: Fd,
     node: NodeId,
     stream: Mutex<Stream>,
 }
@@ -41,7 +42,8 @@ impl Passthrough {
     pub(super) fn open_dir(&self, node: NodeId) -> Result<Opened> {
         let inode = self.directory(node)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = reopen_dir(self.inodes.fd(node, &inode)?.as_fd(), flags)?;
+        let fd = self.inodes.fd(node, &inode)?;
+        let fd = self.inodes.open(|| reopen_dir(fd.as_fd(), flags))?;
         let dir = OpenDir { fd, node, stream: Mutex::default() };
         let handle = Handle(self.dirs.insert(dir).map_err(|_| Errno::ENFILE)?);
         Ok(Opened { handle, flags: 0 })
@@ -98,7 +100,7 @@ impl Passthrough {
         if !sink.is_plus() || dots || Name::new(found.name).is_err() {
             return Ok(sink.add(&record, None).is_ok());
         }
-        let entry = match self.find_in(dir.as_fd(), found.name, Known::Compare) {
+        let entry = match self.find_in(&Dir { node, fd: dir.as_fd() }, found.name, Known::Compare) {
             Ok(entry) => entry,
             Err(Errno::ENOENT) => return Ok(true),
             Err(_) => return Ok(sink.add(&record, None).is_ok()),

@@ -1,24 +1,29 @@
 //! Open regular files.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 
 use super::Passthrough;
-use super::inodes::Inode;
+use super::descriptors::Fd;
+use super::inode::Inode;
 use crate::fuse::flags::write;
 use crate::fuse::{CopyRange, Errno, Handle, NodeId, Opened, Result};
 use crate::mem::{Input, Pin};
 
 /// A file that the guest has open.
 pub(super) struct OpenFile {
-    fd: OwnedFd,
+    fd: Fd,
     node: NodeId,
 }
 
 impl OpenFile {
-    pub(super) fn new(fd: OwnedFd, node: NodeId) -> Self {
+    pub(super) fn new(fd: Fd, node: NodeId) -> Self {
         OpenFile { fd, node }
+    }
+
+    pub(super) fn is_of(&self, node: NodeId) -> bool {
+        self.node == node
     }
 }
 
@@ -37,16 +42,44 @@ impl Passthrough {
 
     /// Opens an inode if it is a regular file. Opening anything else could block, or do things
     /// to a device; guests never ask for it.
-    pub(super) fn reopen(&self, node: NodeId, inode: &Inode, flags: OFlags) -> Result<OwnedFd> {
+    pub(super) fn reopen(&self, node: NodeId, inode: &Inode, flags: OFlags) -> Result<Fd> {
         match inode.kind {
             libc::S_IFREG => {}
             libc::S_IFDIR => return Err(Errno::EISDIR),
             libc::S_IFLNK => return Err(Errno::ELOOP),
             _ => return Err(Errno::ENXIO),
         }
-        match inode.open_by_handle(flags.bits().cast_signed()) {
-            Some(opened) => opened,
-            None => self.open_again(self.inodes.fd(node, inode)?.as_fd(), flags),
+        if inode.opens_by_handle() {
+            let flags = flags.bits().cast_signed();
+            match self.inodes.open(|| inode.open_by_handle(flags).ok_or(Errno::ESTALE)?) {
+                Err(Errno::ESTALE) => {}
+                opened => return opened,
+            }
+        }
+        self.with_fd(node, inode, |fd| self.inodes.open(|| self.open_again(fd, flags)))
+    }
+
+    /// Runs `call` with a descriptor of an inode. One without a name lives on while it is open:
+    /// then it is that of any open file.
+    pub(super) fn with_fd<T>(
+        &self,
+        node: NodeId,
+        inode: &Inode,
+        call: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
+    ) -> Result<T> {
+        match self.inodes.fd(node, inode) {
+            Ok(fd) => call(fd.as_fd()),
+            Err(Errno::ESTALE) => {
+                let mut open = None;
+                self.files.for_each(|handle, file| {
+                    if file.is_of(node) {
+                        open = Some(handle);
+                    }
+                });
+                let file = open.and_then(|handle| self.files.get(handle)).ok_or(Errno::ESTALE)?;
+                call(file.as_fd())
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -56,7 +89,7 @@ impl Passthrough {
 
     /// An open file of this inode.
     pub(super) fn file(&self, node: NodeId, handle: Handle) -> Result<Pin<'_, OpenFile>> {
-        self.files.get(handle.0).filter(|file| file.node == node).ok_or(Errno::EBADF)
+        self.files.get(handle.0).filter(|file| file.is_of(node)).ok_or(Errno::EBADF)
     }
 
     /// Writes; to the very end if the guest's descriptor appends and the data does not come from

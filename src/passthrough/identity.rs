@@ -31,7 +31,7 @@ impl FileId {
 }
 
 /// What every answer about an inode needs, and its mount.
-const MASK: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::MNT_ID);
+const MASK: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::MNT_ID).union(StatxFlags::BTIME);
 
 /// Attributes of `name` in `dir`; a symbolic link is not followed, an automount not triggered.
 pub(super) fn stat_name(dir: BorrowedFd<'_>, name: &CStr) -> Result<Statx> {
@@ -41,12 +41,37 @@ pub(super) fn stat_name(dir: BorrowedFd<'_>, name: &CStr) -> Result<Statx> {
 
 /// Attributes of an open or `O_PATH` descriptor.
 pub(super) fn stat_fd(fd: BorrowedFd<'_>) -> Result<Statx> {
-    stat_fd_with(fd, StatxFlags::empty())
+    Ok(rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, MASK)?)
 }
 
-/// Attributes of a descriptor, with more than usual.
-pub(super) fn stat_fd_with(fd: BorrowedFd<'_>, more: StatxFlags) -> Result<Statx> {
-    Ok(rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, MASK | more)?)
+/// What tells an inode from a later one that has its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// Its file handle.
+    Handle(FileHandle),
+    /// When it was made. Weaker: a number may be used again within a tick of the clock.
+    Birth(i64, u32),
+    /// Nothing; the descriptor must stay.
+    None,
+}
+
+impl Proof {
+    /// The best proof there is of `name` in `dir` (or of `dir` itself if it is empty) with these
+    /// attributes. `ESTALE` if the name is gone by now.
+    pub(super) fn of(dir: BorrowedFd<'_>, name: &CStr, stat: &Statx) -> Result<Self> {
+        match FileHandle::of(dir, name) {
+            Ok(handle) => Ok(Proof::Handle(handle)),
+            Err(Errno::EOPNOTSUPP | Errno::EOVERFLOW | Errno::EPERM) => {
+                let born = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
+                Ok(match born {
+                    true => Proof::Birth(stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec),
+                    false => Proof::None,
+                })
+            }
+            Err(Errno::ENOENT) => Err(Errno::ESTALE),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// A file system's own name of an inode, with the inode's generation in it. Two handles on one

@@ -1,132 +1,27 @@
 //! The inodes that a guest knows.
 //!
 //! A nodeid is a slab id: it never names another inode later. One host inode has one nodeid for
-//! as long as the guest remembers it. What keeps an inode findable is its descriptor while it
-//! has one, and its file handle otherwise.
+//! as long as the guest remembers it.
 
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
-};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::descriptors::Descriptors;
-use super::identity::{FileHandle, FileId, stat_fd};
-use super::mounts::Mount;
+use rustix::fs::{Mode, OFlags};
+
+use super::descriptors::{Descriptors, Fd};
+use super::identity::{FileId, Proof, stat_fd};
+use super::inode::{Inode, InodeFd, Place};
 use crate::fuse::{Errno, NodeId, Result};
 use crate::mem::{Pin, Slab};
 
-/// An inode of the host.
-pub(super) struct Inode {
-    pub(super) id: FileId,
-    /// `S_IFMT` bits; they never change.
-    pub(super) kind: u32,
-    pub(super) mount: Arc<Mount>,
-    handle: Option<FileHandle>,
-    /// The handle was seen to open the inode with this `id`: it was taken by name, after the
-    /// attributes, and the name may have changed in between.
-    verified: AtomicBool,
-    lookups: AtomicU64,
-    /// An `O_PATH` descriptor. Nobody ever waits for the write lock, so that read locks may be
-    /// held together in any order.
-    descriptor: RwLock<Option<OwnedFd>>,
-    /// Looked at since the descriptors' clock last came by.
-    used: AtomicBool,
-}
-
-/// A descriptor that stays open while this lives.
-pub(super) struct InodeFd<'a>(RwLockReadGuard<'a, Option<OwnedFd>>);
-
-impl AsFd for InodeFd<'_> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_ref().expect("checked when the guard was made").as_fd()
-    }
-}
-
-/// How an inode can be found again.
-pub(super) enum Anchor {
-    /// By this handle, of which it is known whether it is the inode's.
-    Handle(FileHandle, bool),
-    /// Only by keeping this descriptor.
-    Descriptor(OwnedFd),
-}
-
-impl Inode {
-    pub(super) fn new(id: FileId, kind: u32, mount: Arc<Mount>, anchor: Anchor) -> Self {
-        let (handle, verified, descriptor) = match anchor {
-            Anchor::Handle(handle, verified) => (Some(handle), verified, None),
-            Anchor::Descriptor(fd) => (None, true, Some(fd)),
-        };
-        Inode {
-            id,
-            kind: kind & libc::S_IFMT,
-            mount,
-            handle,
-            verified: AtomicBool::new(verified),
-            lookups: AtomicU64::new(1),
-            descriptor: RwLock::new(descriptor),
-            used: AtomicBool::new(true),
-        }
-    }
-
-    pub(super) fn is_dir(&self) -> bool {
-        self.kind == libc::S_IFDIR
-    }
-
-    /// The handle, if the inode can be opened by one.
-    pub(super) fn handle(&self) -> Option<(&FileHandle, BorrowedFd<'_>)> {
-        Some((self.handle.as_ref()?, self.mount.by_handle()?))
-    }
-
-    /// The open descriptor, if there is one now. While it is there the inode exists and no other
-    /// can have its number.
-    pub(super) fn pinned(&self) -> Option<InodeFd<'_>> {
-        let guard = self.descriptor.read().unwrap_or_else(PoisonError::into_inner);
-        guard.as_ref()?;
-        self.used.store(true, Ordering::Relaxed);
-        Some(InodeFd(guard))
-    }
-
-    /// Opens the inode itself, past whatever names it has now.
-    pub(super) fn open_by_handle(&self, flags: i32) -> Option<Result<OwnedFd>> {
-        let (handle, mount) = self.handle()?;
-        Some(handle.open(mount, flags).and_then(|fd| {
-            if !self.verified.load(Ordering::Relaxed) {
-                if FileId::of(&stat_fd(fd.as_fd())?) != self.id {
-                    return Err(Errno::ESTALE);
-                }
-                self.verified.store(true, Ordering::Relaxed);
-            }
-            Ok(fd)
-        }))
-    }
-
-    /// True if the inode holds a descriptor now.
-    pub(super) fn is_pinned(&self) -> bool {
-        self.descriptor.read().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-
-    /// Closes the descriptor, if the inode can be opened again and nobody uses it now or did
-    /// since the last time it was asked.
-    pub(super) fn retire(&self) -> bool {
-        if self.handle.is_none() || self.used.swap(false, Ordering::Relaxed) {
-            return false;
-        }
-        self.try_write().is_some_and(|mut descriptor| descriptor.take().is_some())
-    }
-
-    fn try_write(&self) -> Option<RwLockWriteGuard<'_, Option<OwnedFd>>> {
-        match self.descriptor.try_write() {
-            Ok(guard) => Some(guard),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-}
-
 const SHARDS: usize = 64;
+
+/// Directories above an inode that may have to be opened by name to get at it.
+const DEEPEST: usize = 4096;
 
 type Shard = HashMap<FileId, NodeId>;
 
@@ -135,24 +30,35 @@ pub(super) struct Inodes {
     slab: Slab<Inode>,
     by_id: Box<[Mutex<Shard>]>,
     hasher: RandomState,
-    descriptors: Descriptors,
+    descriptors: Arc<Descriptors>,
 }
 
 impl Inodes {
-    /// A table with only a root, which keeps its descriptor for ever.
-    pub(super) fn new(root: Inode, descriptors: Descriptors) -> Self {
-        let by_id = (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect();
-        let inodes = Inodes { slab: Slab::new(), by_id, hasher: RandomState::new(), descriptors };
+    /// A table with only the root, which `make` makes of the descriptor that `open` opens.
+    pub(super) fn new(
+        descriptors: Arc<Descriptors>,
+        open: impl Fn() -> Result<OwnedFd>,
+        make: impl FnOnce(Fd) -> Result<Inode>,
+    ) -> Result<Self> {
+        let slab = Slab::new();
+        let root = make(descriptors.admit(&slab, open)?)?;
         let id = root.id;
-        let node = inodes.slab.insert(root).map_err(|_| ()).expect("the table is empty");
+        let node = slab.insert(root).map_err(|_| Errno::ENOMEM)?;
         assert_eq!(NodeId(node), NodeId::ROOT);
+        let by_id = (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect();
+        let inodes = Inodes { slab, by_id, hasher: RandomState::new(), descriptors };
         inodes.shard(id).insert(id, NodeId::ROOT);
-        inodes
+        Ok(inodes)
     }
 
     /// The inode of a nodeid. `ESTALE` if the guest was never given it, or forgot it.
     pub(super) fn get(&self, node: NodeId) -> Result<Pin<'_, Inode>> {
         self.slab.get(node.0).ok_or(Errno::ESTALE)
+    }
+
+    /// Opens one more descriptor on the guest's behalf, within the budget.
+    pub(super) fn open(&self, open: impl Fn() -> Result<OwnedFd>) -> Result<Fd> {
+        self.descriptors.admit(&self.slab, open)
     }
 
     /// A descriptor of an inode, which is opened if need be.
@@ -161,16 +67,55 @@ impl Inodes {
             if let Some(fd) = inode.pinned() {
                 return Ok(fd);
             }
-            match inode.try_write() {
-                Some(mut descriptor) if descriptor.is_none() => {
-                    let opened = inode.open_by_handle(libc::O_PATH).ok_or(Errno::ESTALE)??;
-                    *descriptor = Some(opened);
-                    drop(descriptor);
-                    self.descriptors.admit(node, &self.slab);
-                }
-                Some(_) => {}
-                None => std::thread::yield_now(),
+            let fd = match self.open(|| inode.open_by_handle(libc::O_PATH).ok_or(Errno::ENOSYS)?) {
+                Err(Errno::ENOSYS) => self.open_by_place(inode)?,
+                opened => opened?,
+            };
+            self.pin(node, inode, fd);
+        }
+    }
+
+    /// Opens an inode by the name under which it was last seen, and the directories above it
+    /// that have no descriptor either, from the top down.
+    fn open_by_place(&self, inode: &Inode) -> Result<Fd> {
+        let mut above = Vec::new();
+        let mut place = inode.place().ok_or(Errno::ESTALE)?;
+        loop {
+            let parent = self.get(place.parent)?;
+            if parent.is_pinned() || parent.opens_by_handle() {
+                break;
             }
+            if above.len() == DEEPEST {
+                return Err(Errno::ESTALE);
+            }
+            let next = parent.place().ok_or(Errno::ESTALE)?;
+            above.push(std::mem::replace(&mut place, next));
+        }
+        while let Some(below) = above.pop() {
+            let dir = self.get(below.parent)?;
+            let fd = self.open_named(&place, &dir)?;
+            self.pin(below.parent, &dir, fd);
+            place = below;
+        }
+        self.open_named(&place, inode)
+    }
+
+    /// Opens what a place names, if that is the inode. `ESTALE` if it is another one by now.
+    fn open_named(&self, place: &Place, inode: &Inode) -> Result<Fd> {
+        let parent = self.get(place.parent)?;
+        let dir = parent.pinned().ok_or(Errno::ESTALE)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = || Ok(rustix::fs::openat(dir.as_fd(), &*place.name, flags, Mode::empty())?);
+        match self.open(open) {
+            Ok(fd) if is_proved(fd.as_fd(), inode)? => Ok(fd),
+            Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR) => Err(Errno::ESTALE),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn pin(&self, node: NodeId, inode: &Inode, fd: Fd) {
+        if inode.pin(fd) && inode.can_return() {
+            self.descriptors.watch(node, &self.slab);
         }
     }
 
@@ -203,17 +148,22 @@ impl Inodes {
     /// Adds an inode with one lookup, or one lookup to it if it was added meanwhile.
     pub(super) fn add(&self, inode: Inode) -> Result<NodeId> {
         let id = inode.id;
-        let pinned = inode.is_pinned();
+        let (pinned, can_return) = (inode.is_pinned(), inode.can_return());
         let mut shard = self.shard(id);
         if let Some(&node) = shard.get(&id)
             && let Some(there) = self.slab.get(node.0)
-            && (there.handle == inode.handle && (inode.handle.is_some() || pinned))
+            && there.proof == inode.proof
+            && (inode.proof != Proof::None || (pinned && there.is_pinned()))
         {
             there.lookups.fetch_add(1, Ordering::Relaxed);
             return Ok(node);
         }
         let node = NodeId(self.slab.insert(inode).map_err(|_| Errno::ENFILE)?);
         shard.insert(id, node);
+        drop(shard);
+        if pinned && can_return {
+            self.descriptors.watch(node, &self.slab);
+        }
         Ok(node)
     }
 
@@ -222,11 +172,17 @@ impl Inodes {
         inode.lookups.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The inode with this identity is known under another name now.
+    pub(super) fn moved(&self, id: FileId, parent: NodeId, name: &CStr) {
+        let node = self.shard(id).get(&id).copied();
+        if let Some(inode) = node.and_then(|node| self.slab.get(node.0)) {
+            inode.seen(parent, name);
+        }
+    }
+
     /// Takes lookups back; an inode without any is forgotten.
     pub(super) fn forget(&self, node: NodeId, count: u64) {
-        let Some(inode) = self.slab.get(node.0).filter(|_| node != NodeId::ROOT) else {
-            return;
-        };
+        let Some(inode) = self.slab.get(node.0).filter(|_| node != NodeId::ROOT) else { return };
         let left = |lookups: u64| Some(lookups.saturating_sub(count));
         let before = inode.lookups.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
         if before.is_ok_and(|before| before > count) {
@@ -252,6 +208,11 @@ impl Inodes {
         self.slab.len()
     }
 
+    /// Descriptors that are open on the guest's behalf.
+    pub(super) fn open_descriptors(&self) -> usize {
+        self.descriptors.open()
+    }
+
     fn remove(&self, node: NodeId, inode: &Inode, shard: &mut Shard) {
         if shard.get(&inode.id) == Some(&node) {
             shard.remove(&inode.id);
@@ -268,4 +229,10 @@ impl Inodes {
         let at = usize::try_from(hash % SHARDS as u64).expect("below 64");
         self.by_id[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// True if `fd` is of the inode and not of a later one with its number.
+fn is_proved(fd: BorrowedFd<'_>, inode: &Inode) -> Result<bool> {
+    let stat = stat_fd(fd)?;
+    Ok(FileId::of(&stat) == inode.id && Proof::of(fd, c"", &stat)? == inode.proof)
 }

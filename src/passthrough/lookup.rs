@@ -8,14 +8,20 @@ use rustix::fs::{Mode, OFlags, Statx};
 
 use super::Passthrough;
 use super::attributes::to_attr;
-use super::identity::{FileHandle, FileId, stat_fd, stat_name};
-use super::inodes::{Anchor, Inode};
+use super::identity::{FileId, Proof, stat_fd, stat_name};
+use super::inode::{Inode, Place};
 use super::mounts::Mount;
 use crate::fuse::{Entry, Errno, Name, NodeId, Result};
 use crate::mem::Pin;
 
 /// How often a name may be replaced on the host while we look at it.
 const TRIES: usize = 16;
+
+/// An open directory and its nodeid.
+pub(super) struct Dir<'a> {
+    pub(super) node: NodeId,
+    pub(super) fd: BorrowedFd<'a>,
+}
 
 /// What is done with a known inode that has no descriptor.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,14 +46,14 @@ impl Passthrough {
     pub(super) fn find(&self, parent: NodeId, name: &CStr, known: Known) -> Result<Entry> {
         let dir = self.directory(parent)?;
         let fd = self.inodes.fd(parent, &dir)?;
-        self.find_in(fd.as_fd(), name, known)
+        self.find_in(&Dir { node: parent, fd: fd.as_fd() }, name, known)
     }
 
     /// [`find`](Self::find) in an open directory.
-    pub(super) fn find_in(&self, dir: BorrowedFd<'_>, name: &CStr, known: Known) -> Result<Entry> {
+    pub(super) fn find_in(&self, dir: &Dir<'_>, name: &CStr, known: Known) -> Result<Entry> {
         for _ in 0..TRIES {
-            let stat = stat_name(dir, name)?;
-            let is_it = |node, inode: &Inode| self.is_still(node, inode, (dir, name), known);
+            let stat = stat_name(dir.fd, name)?;
+            let is_it = |node, inode: &Inode| self.is_still(node, inode, dir, (name, &stat), known);
             if let Some(node) = self.inodes.known(FileId::of(&stat), is_it) {
                 return Ok(self.entry(node, &stat));
             }
@@ -81,62 +87,65 @@ impl Passthrough {
         &self,
         node: NodeId,
         inode: &Inode,
-        (dir, name): (BorrowedFd<'_>, &CStr),
+        dir: &Dir<'_>,
+        (name, stat): (&CStr, &Statx),
         known: Known,
     ) -> bool {
-        match (inode.pinned(), inode.handle(), known) {
-            (Some(_), ..) => true,
-            (None, Some((handle, _)), Known::Compare) => {
-                FileHandle::of(dir, name).is_ok_and(|now| now == *handle)
-            }
-            (None, ..) => self.inodes.fd(node, inode).is_ok(),
+        let is_it = if inode.pinned().is_some() {
+            true
+        } else if known == Known::Pin && inode.opens_by_handle() {
+            self.inodes.fd(node, inode).is_ok()
+        } else {
+            Proof::of(dir.fd, name, stat).is_ok_and(|proof| proof == inode.proof)
+        };
+        if is_it {
+            inode.seen(dir.node, name);
         }
+        is_it
     }
 
     /// Gives an inode its nodeid. `ESTALE` if the name means another one by now.
-    fn meet(&self, dir: BorrowedFd<'_>, name: &CStr, stat: &Statx) -> Result<NodeId> {
-        let open =
-            |flags| -> Result<OwnedFd> { Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?) };
+    fn meet(&self, dir: &Dir<'_>, name: &CStr, stat: &Statx) -> Result<NodeId> {
+        let open = |flags| -> Result<OwnedFd> {
+            Ok(rustix::fs::openat(dir.fd, name, flags, Mode::empty())?)
+        };
         let mount = self.mounts.of(stat, open)?;
         let (id, kind) = (FileId::of(stat), u32::from(stat.stx_mode));
-        if mount.by_handle().is_some()
-            && let Some(handle) = supported(FileHandle::of(dir, name))?
-        {
-            return self.inodes.add(Inode::new(id, kind, mount, Anchor::Handle(handle, false)));
-        }
-        let fd = open(OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC)?;
-        if FileId::of(&stat_fd(fd.as_fd())?) != id {
-            return Err(Errno::ESTALE);
-        }
-        self.inodes.add(Inode::new(id, kind, mount, Anchor::Descriptor(fd)))
+        let place = || Some(Place { parent: dir.node, name: name.into() });
+        let proof = Proof::of(dir.fd, name, stat)?;
+        let inode = match (&proof, mount.by_handle()) {
+            (Proof::Handle(_), Some(_)) => {
+                Inode::new((id, kind), mount, (proof, false), None, None)
+            }
+            (Proof::Handle(_), None) => Inode::new((id, kind), mount, (proof, true), None, place()),
+            (Proof::Birth(..) | Proof::None, _) => {
+                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let fd = self.inodes.open(|| open(flags))?;
+                if FileId::of(&stat_fd(fd.as_fd())?) != id {
+                    return Err(Errno::ESTALE);
+                }
+                Inode::new((id, kind), mount, (proof, true), Some(fd), place())
+            }
+        };
+        self.inodes.add(inode)
     }
 
-    /// Gives the inode of a file that we have just made and hold open its nodeid.
+    /// Gives the inode of a file that we have just made, in a directory on this mount, its
+    /// nodeid. Without a name it has no place.
     pub(super) fn adopt(
         &self,
         file: BorrowedFd<'_>,
         mount: &Arc<Mount>,
         stat: &Statx,
+        place: Option<Place>,
     ) -> Result<NodeId> {
-        let handle = match mount.by_handle() {
-            Some(_) => supported(FileHandle::of(file, c""))?,
-            None => None,
-        };
-        let anchor = match handle {
-            Some(handle) => Anchor::Handle(handle, true),
-            None => Anchor::Descriptor(self.open_again(file, OFlags::PATH)?),
-        };
         let (id, kind) = (FileId::of(stat), u32::from(stat.stx_mode));
-        self.inodes.add(Inode::new(id, kind, mount.clone(), anchor))
-    }
-}
-
-/// Some inodes have no handle although others on their mount do.
-fn supported(handle: Result<FileHandle>) -> Result<Option<FileHandle>> {
-    match handle {
-        Ok(handle) => Ok(Some(handle)),
-        Err(Errno::EOPNOTSUPP | Errno::EOVERFLOW) => Ok(None),
-        Err(Errno::ENOENT) => Err(Errno::ESTALE),
-        Err(error) => Err(error),
+        let proof = Proof::of(file, c"", stat)?;
+        let by_handle = matches!(proof, Proof::Handle(_)) && mount.by_handle().is_some();
+        let (fd, place) = match by_handle {
+            true => (None, None),
+            false => (Some(self.inodes.open(|| self.open_again(file, OFlags::PATH))?), place),
+        };
+        self.inodes.add(Inode::new((id, kind), mount.clone(), (proof, true), fd, place))
     }
 }

@@ -11,6 +11,7 @@ mod descriptors;
 mod directories;
 mod files;
 mod identity;
+mod inode;
 mod inodes;
 mod lookup;
 mod mounts;
@@ -33,13 +34,14 @@ use crate::fuse::{
 };
 use crate::mem::{Input, Output, Slab};
 
-pub use config::Config;
+pub use config::{Config, FileHandles};
 
 use descriptors::Descriptors;
 use directories::OpenDir;
 use files::OpenFile;
-use identity::{FileId, stat_fd};
-use inodes::{Anchor, Inode, Inodes};
+use identity::{FileId, Proof, stat_fd};
+use inode::Inode;
+use inodes::Inodes;
 use mounts::{Mounts, reopen_dir};
 
 /// Serves a host directory.
@@ -59,33 +61,41 @@ impl Passthrough {
     /// # Errors
     /// Whatever opening it, or `/proc/self/fd`, gives.
     pub fn new(directory: &Path, config: Config) -> io::Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(directory, flags, Mode::empty())?;
-        let proc_fds = rustix::fs::open("/proc/self/fd", flags, Mode::empty())?;
-        Self::serve(root, proc_fds, config)
-            .map_err(|error| io::Error::from_raw_os_error(error.raw()))
+        Self::serve(directory, config).map_err(|error| io::Error::from_raw_os_error(error.raw()))
     }
 
-    fn serve(root: OwnedFd, proc_fds: OwnedFd, config: Config) -> Result<Self> {
-        let mounts = Mounts::default();
-        let stat = stat_fd(root.as_fd())?;
-        let mount = mounts.of(&stat, |flags| reopen_dir(root.as_fd(), flags))?;
-        let (id, kind) = (FileId::of(&stat), stat.stx_mode.into());
-        let root = Inode::new(id, kind, mount, Anchor::Descriptor(root));
-        Ok(Passthrough {
-            inodes: Inodes::new(root, Descriptors::new(config.descriptors)),
-            mounts,
-            files: Slab::new(),
-            dirs: Slab::new(),
-            proc_fds,
-            config,
-        })
+    fn serve(directory: &Path, config: Config) -> Result<Self> {
+        let open = |path: &Path| -> Result<OwnedFd> {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            Ok(rustix::fs::open(path, flags, Mode::empty())?)
+        };
+        let proc_fds = open(Path::new("/proc/self/fd"))?;
+        let mounts = Mounts::new(config.file_handles);
+        let descriptors = Descriptors::new(config.descriptors);
+        let inodes = Inodes::new(
+            descriptors,
+            || open(directory),
+            |root| {
+                let stat = stat_fd(root.as_fd())?;
+                let mount = mounts.of(&stat, |flags| reopen_dir(root.as_fd(), flags))?;
+                let id = (FileId::of(&stat), stat.stx_mode.into());
+                // Neither proof nor place: it is never asked to give its descriptor up.
+                Ok(Inode::new(id, mount, (Proof::None, true), Some(root), None))
+            },
+        )?;
+        Ok(Passthrough { config, inodes, mounts, files: Slab::new(), dirs: Slab::new(), proc_fds })
     }
 
     /// Inodes that the guest knows, the root included.
     #[must_use]
     pub fn inodes(&self) -> usize {
         self.inodes.len()
+    }
+
+    /// Descriptors that are held for the guest.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        self.inodes.open_descriptors()
     }
 
     /// Files and directories that the guest has open.

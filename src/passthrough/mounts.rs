@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::fs::{Mode, OFlags, Statx};
 
+use super::config::FileHandles;
 use super::identity::{FileHandle, FileId, stat_fd};
 use crate::fuse::{Errno, Result};
 
@@ -24,12 +25,16 @@ impl Mount {
 }
 
 /// All mounts that are in use.
-#[derive(Default)]
 pub(super) struct Mounts {
+    handles: FileHandles,
     by_id: Mutex<HashMap<u64, Weak<Mount>>>,
 }
 
 impl Mounts {
+    pub(super) fn new(handles: FileHandles) -> Self {
+        Mounts { handles, by_id: Mutex::default() }
+    }
+
     /// The mount of the inode with attributes `stat` that `open` opens with the flags it is
     /// given.
     pub(super) fn of(
@@ -42,7 +47,14 @@ impl Mounts {
         if let Some(mount) = by_id.get(&id.mount).and_then(Weak::upgrade) {
             return Ok(mount);
         }
-        let mount = Arc::new(Mount { dir: dir_for_handles(id, stat, open)? });
+        let dir = match self.handles {
+            FileHandles::Never => None,
+            FileHandles::Prefer | FileHandles::Mandatory => dir_for_handles(id, stat, open)?,
+        };
+        if dir.is_none() && self.handles == FileHandles::Mandatory {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let mount = Arc::new(Mount { dir });
         by_id.retain(|_, mount| mount.strong_count() > 0);
         by_id.insert(id.mount, Arc::downgrade(&mount));
         Ok(mount)
@@ -59,7 +71,11 @@ fn dir_for_handles(
     if u32::from(stat.stx_mode) & libc::S_IFMT != libc::S_IFDIR {
         return Ok(None);
     }
-    let dir = open(OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = match open(flags) {
+        Err(Errno::EACCES | Errno::EPERM) => return Ok(None),
+        opened => opened?,
+    };
     if FileId::of(&stat_fd(dir.as_fd())?) != id {
         return Err(Errno::ESTALE);
     }
