@@ -4,7 +4,6 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use rustix::fs::Mode;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -33,7 +32,6 @@ fn prepare(settings: &MountSettings) -> Result<(Arc<Mount>, Session<Passthrough>
         let problem = format!("cannot share {source}: {error}");
         StartError::new("SOURCE", problem, "name a directory that you may read")
     })?;
-    rustix::process::umask(Mode::empty());
     let options = MountOptions { source: source.to_string(), read_only: settings.readonly };
     let mount = Mount::new(&settings.mountpoint, &options).map_err(|error| {
         let problem = format!("cannot mount on {}: {error}", settings.mountpoint.display());

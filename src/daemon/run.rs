@@ -5,7 +5,6 @@ use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::Mode;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -65,8 +64,6 @@ fn prepare(
         remove(&files);
         StartError::new("signals", error, "give the process room for one more thread")
     })?;
-    // Guests send modes with their callers' umask applied.
-    rustix::process::umask(Mode::empty());
     Ok((socket.listener, files, Session::new(share, Carrier::VIRTIO)))
 }
 

@@ -91,6 +91,9 @@ pub(super) fn negotiate(
         _ => offered &= !init::INIT_EXT,
     }
     let mut flags = offered & (wanted | OURS | init::INIT_EXT) & !carrier.never;
+    if flags & init::HANDLE_KILLPRIV_V2 != 0 {
+        flags &= !init::HANDLE_KILLPRIV;
+    }
     if flags >> 32 == 0 {
         flags &= !init::INIT_EXT;
     }
@@ -143,7 +146,7 @@ mod tests {
     fn what_makes_no_sense_on_virtio_is_never_accepted() {
         let (reply, agreed) = ask(45, u32::MAX, Some(u32::MAX)).unwrap();
         assert_eq!(agreed.flags & Carrier::VIRTIO.never, 0);
-        assert_eq!(reply.flags, !(7 << 7) & !(1 << 21));
+        assert_eq!(reply.flags, !(7 << 7) & !(1 << 21) & !(1 << 19));
         assert_eq!(reply.flags2 >> 5 & 1, 0, "PASSTHROUGH");
         assert_eq!(reply.flags2 >> 9 & 1, 0, "OVER_IO_URING");
     }
@@ -156,6 +159,13 @@ mod tests {
         assert_eq!(ask(26, 0, None).unwrap_err(), Errno::EPROTO);
         let offer = InitIn { major: 8, minor: 0, max_readahead: 0, flags: 0 };
         assert_eq!(negotiate(&offer, None, 0, &Carrier::VIRTIO).unwrap_err(), Errno::EPROTO);
+    }
+
+    #[test]
+    fn of_two_ways_to_clear_setuid_the_newer_is_taken() {
+        let (v1, v2) = (1 << 19, 1 << 28);
+        assert_eq!(ask(45, v1 | v2, None).unwrap().0.flags, v2);
+        assert_eq!(ask(31, v1, None).unwrap().0.flags, v1);
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl Passthrough {
     }
 
     pub(super) fn attributes(&self, stat: &Statx) -> Attributes {
-        Attributes { attr: to_attr(stat), valid: self.config.attr_valid }
+        Attributes { attr: self.to_attr(stat), valid: self.config.attr_valid }
     }
 
     pub(super) fn stat_more(
@@ -37,7 +37,7 @@ impl Passthrough {
         mask: u32,
     ) -> Result<StatxAttributes> {
         let stat = self.stat(node, handle)?;
-        let mut stat = to_statx(&stat);
+        let mut stat = self.to_statx(&stat);
         stat.mask &= mask | StatxFlags::BASIC_STATS.bits();
         Ok(StatxAttributes { stat, valid: self.config.attr_valid })
     }
@@ -46,9 +46,8 @@ impl Passthrough {
         match change.handle {
             Some(handle) => {
                 let file = self.file(node, handle)?;
-                self.change_by(file.as_fd(), change, |size| {
-                    Ok(rustix::fs::ftruncate(file.as_fd(), size)?)
-                })
+                let truncate = |size| Ok(rustix::fs::ftruncate(file.as_fd(), size)?);
+                self.change_by(file.as_fd(), change, truncate)
             }
             None => {
                 let inode = self.inodes.get(node)?;
@@ -70,15 +69,18 @@ impl Passthrough {
         truncate: impl FnOnce(u64) -> Result<()>,
     ) -> Result<Attributes> {
         if change.uid.is_some() || change.gid.is_some() {
-            let (uid, gid) = (change.uid.map(Uid::from_raw), change.gid.map(Gid::from_raw));
+            let uid = change.uid.map(|uid| self.config.uids.to_host(uid)).transpose()?;
+            let gid = change.gid.map(|gid| self.config.gids.to_host(gid)).transpose()?;
+            let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
             rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH)?;
         }
         if let Some(size) = change.size {
-            truncate(size)?;
+            self.with_privilege(!change.kill_suidgid, || truncate(size))?;
         }
         if let Some(mode) = change.mode {
             let (path, mode) = (DecInt::from_fd(fd), Mode::from_raw_mode(mode & 0o7777));
-            rustix::fs::chmodat(&self.proc_fds, path, mode, AtFlags::empty())?;
+            let chmod = || Ok(rustix::fs::chmodat(&self.proc_fds, path, mode, AtFlags::empty())?);
+            self.powers.with_fsetid(true, chmod)?;
         }
         if change.atime.is_some() || change.mtime.is_some() {
             let times = Timestamps {
@@ -92,14 +94,14 @@ impl Passthrough {
 
     /// What the kernel would decide by mode and ids; never asked by guests, who check themselves.
     pub(super) fn check_access(&self, by: &Caller, node: NodeId, mask: u32) -> Result<()> {
-        let stat = self.stat(node, None)?;
-        let mode = u32::from(stat.stx_mode);
+        let attr = self.to_attr(&self.stat(node, None)?);
+        let mode = attr.mode;
         let granted = if by.uid == 0 {
             let execute = u32::from(mode & 0o111 != 0 || mode & libc::S_IFMT == libc::S_IFDIR);
             6 | execute
-        } else if by.uid == stat.stx_uid {
+        } else if by.uid == attr.uid {
             mode >> 6 & 7
-        } else if by.gid == stat.stx_gid || by.group == Some(stat.stx_gid) {
+        } else if by.gid == attr.gid || by.group == Some(attr.gid) {
             mode >> 3 & 7
         } else {
             mode & 7
@@ -158,53 +160,53 @@ impl Passthrough {
         let flags = flags | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&self.proc_fds, DecInt::from_fd(fd), flags, Mode::empty())?)
     }
-}
 
-pub(super) fn to_attr(stat: &Statx) -> Attr {
-    Attr {
-        ino: stat.stx_ino,
-        size: stat.stx_size,
-        blocks: stat.stx_blocks,
-        atime: stat.stx_atime.tv_sec,
-        mtime: stat.stx_mtime.tv_sec,
-        ctime: stat.stx_ctime.tv_sec,
-        atimensec: stat.stx_atime.tv_nsec,
-        mtimensec: stat.stx_mtime.tv_nsec,
-        ctimensec: stat.stx_ctime.tv_nsec,
-        mode: stat.stx_mode.into(),
-        nlink: stat.stx_nlink,
-        uid: stat.stx_uid,
-        gid: stat.stx_gid,
-        rdev: encode_dev(stat.stx_rdev_major, stat.stx_rdev_minor),
-        blksize: stat.stx_blksize,
-        flags: 0,
+    pub(super) fn to_attr(&self, stat: &Statx) -> Attr {
+        Attr {
+            ino: stat.stx_ino,
+            size: stat.stx_size,
+            blocks: stat.stx_blocks,
+            atime: stat.stx_atime.tv_sec,
+            mtime: stat.stx_mtime.tv_sec,
+            ctime: stat.stx_ctime.tv_sec,
+            atimensec: stat.stx_atime.tv_nsec,
+            mtimensec: stat.stx_mtime.tv_nsec,
+            ctimensec: stat.stx_ctime.tv_nsec,
+            mode: stat.stx_mode.into(),
+            nlink: stat.stx_nlink,
+            uid: self.config.uids.to_guest(stat.stx_uid),
+            gid: self.config.gids.to_guest(stat.stx_gid),
+            rdev: encode_dev(stat.stx_rdev_major, stat.stx_rdev_minor),
+            blksize: stat.stx_blksize,
+            flags: 0,
+        }
     }
-}
 
-fn to_statx(stat: &Statx) -> abi::Statx {
-    let known = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-    abi::Statx {
-        mask: stat.stx_mask & known.bits(),
-        blksize: stat.stx_blksize,
-        attributes: stat.stx_attributes.bits(),
-        nlink: stat.stx_nlink,
-        uid: stat.stx_uid,
-        gid: stat.stx_gid,
-        mode: stat.stx_mode,
-        spare0: 0,
-        ino: stat.stx_ino,
-        size: stat.stx_size,
-        blocks: stat.stx_blocks,
-        attributes_mask: stat.stx_attributes_mask.bits(),
-        atime: to_sx_time(&stat.stx_atime),
-        btime: to_sx_time(&stat.stx_btime),
-        ctime: to_sx_time(&stat.stx_ctime),
-        mtime: to_sx_time(&stat.stx_mtime),
-        rdev_major: stat.stx_rdev_major,
-        rdev_minor: stat.stx_rdev_minor,
-        dev_major: stat.stx_dev_major,
-        dev_minor: stat.stx_dev_minor,
-        spare2: [0; 14],
+    fn to_statx(&self, stat: &Statx) -> abi::Statx {
+        let known = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+        abi::Statx {
+            mask: stat.stx_mask & known.bits(),
+            blksize: stat.stx_blksize,
+            attributes: stat.stx_attributes.bits(),
+            nlink: stat.stx_nlink,
+            uid: self.config.uids.to_guest(stat.stx_uid),
+            gid: self.config.gids.to_guest(stat.stx_gid),
+            mode: stat.stx_mode,
+            spare0: 0,
+            ino: stat.stx_ino,
+            size: stat.stx_size,
+            blocks: stat.stx_blocks,
+            attributes_mask: stat.stx_attributes_mask.bits(),
+            atime: to_sx_time(&stat.stx_atime),
+            btime: to_sx_time(&stat.stx_btime),
+            ctime: to_sx_time(&stat.stx_ctime),
+            mtime: to_sx_time(&stat.stx_mtime),
+            rdev_major: stat.stx_rdev_major,
+            rdev_minor: stat.stx_rdev_minor,
+            dev_major: stat.stx_dev_major,
+            dev_minor: stat.stx_dev_minor,
+            spare2: [0; 14],
+        }
     }
 }
 

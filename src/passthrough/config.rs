@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::ids::IdMap;
+
 /// Whether inodes are kept by file handle, which needs `CAP_DAC_READ_SEARCH` and a host file
 /// system that has them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,12 +18,16 @@ pub enum FileHandles {
 }
 
 /// Settings of a [`Passthrough`](super::Passthrough).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// How many descriptors may be held for the guest.
     pub descriptors: usize,
     /// How inodes are kept.
     pub file_handles: FileHandles,
+    /// How user ids are translated.
+    pub uids: IdMap,
+    /// How group ids are translated.
+    pub gids: IdMap,
     /// How long a guest may use attributes without asking again.
     pub attr_valid: Duration,
     /// How long a guest may use a name without asking again.
@@ -37,6 +43,8 @@ impl Default for Config {
         Config {
             descriptors: 4096,
             file_handles: FileHandles::Prefer,
+            uids: IdMap::default(),
+            gids: IdMap::default(),
             attr_valid: second,
             entry_valid: second,
             negative_valid: second,

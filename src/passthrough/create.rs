@@ -9,13 +9,13 @@ use rustix::path::DecInt;
 
 use super::Passthrough;
 use super::attributes::decode_dev;
-use super::caller::as_caller;
 use super::descriptors::Fd;
 use super::files::{OpenFile, open_flags};
 use super::identity::stat_fd;
-use super::inode::Place;
+use super::inode::{Inode, Place};
 use super::lookup::Known;
 use super::mounts::Mount;
+use super::worker::Ids;
 use crate::fuse::{Caller, Create, Created, Entry, Errno, Name, NewNode, NodeId, Opened, Result};
 
 impl Passthrough {
@@ -23,7 +23,7 @@ impl Passthrough {
         let dir = self.directory(at.parent)?;
         let fd = self.inodes.fd(at.parent, &dir)?;
         let mode = Mode::from_raw_mode(mode & 0o7777);
-        as_caller(by, || Ok(rustix::fs::mkdirat(fd.as_fd(), at.name, mode)?))?;
+        self.make_as(by, at.umask, &dir, || Ok(rustix::fs::mkdirat(fd.as_fd(), at.name, mode)?))?;
         self.find_new(at, libc::S_IFDIR)
     }
 
@@ -35,7 +35,9 @@ impl Passthrough {
     ) -> Result<Entry> {
         let dir = self.directory(at.parent)?;
         let fd = self.inodes.fd(at.parent, &dir)?;
-        as_caller(by, || Ok(rustix::fs::symlinkat(target, fd.as_fd(), at.name)?))?;
+        self.make_as(by, at.umask, &dir, || {
+            Ok(rustix::fs::symlinkat(target, fd.as_fd(), at.name)?)
+        })?;
         self.find_new(at, libc::S_IFLNK)
     }
 
@@ -60,7 +62,9 @@ impl Passthrough {
         let (file_type, mode) = (FileType::from_raw_mode(kind), Mode::from_raw_mode(mode & 0o7777));
         let (major, minor) = decode_dev(rdev);
         let dev = makedev(major, minor);
-        as_caller(by, || Ok(rustix::fs::mknodat(fd.as_fd(), at.name, file_type, mode, dev)?))?;
+        self.make_as(by, at.umask, &dir, || {
+            Ok(rustix::fs::mknodat(fd.as_fd(), at.name, file_type, mode, dev)?)
+        })?;
         self.find_new(at, kind)
     }
 
@@ -76,14 +80,14 @@ impl Passthrough {
         let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let mode = Mode::from_raw_mode(how.mode & 0o7777);
         let open = || Ok(rustix::fs::openat(fd.as_fd(), at.name, flags, mode)?);
-        match as_caller(by, || self.inodes.open(open)) {
+        match self.make_as(by, at.umask, &dir, || self.inodes.open(open)) {
             Ok(file) => {
                 let place = Place { parent: at.parent, name: at.name.as_c_str().into() };
                 self.created(file, &dir.mount, Some(place))
             }
             Err(Errno::EEXIST) if how.flags & libc::O_EXCL.cast_unsigned() == 0 => {
                 let entry = self.find(at.parent, at.name.as_c_str(), Known::Pin)?;
-                let opened = self.open_file(entry.node, how.flags);
+                let opened = self.open_file(entry.node, how.flags, how.kill_suidgid);
                 Ok((entry, opened.inspect_err(|_| self.inodes.forget(entry.node, 1))?))
             }
             Err(error) => Err(error),
@@ -94,6 +98,7 @@ impl Passthrough {
         &self,
         by: &Caller,
         parent: NodeId,
+        umask: u32,
         how: &Create,
     ) -> Result<Created> {
         let dir = self.directory(parent)?;
@@ -102,7 +107,7 @@ impl Passthrough {
         let flags = flags | OFlags::from_bits_retain(how.flags) & OFlags::EXCL;
         let mode = Mode::from_raw_mode(how.mode & 0o7777);
         let open = || Ok(rustix::fs::openat(fd.as_fd(), c".", flags, mode)?);
-        let file = as_caller(by, || self.inodes.open(open))?;
+        let file = self.make_as(by, umask, &dir, || self.inodes.open(open))?;
         self.created(file, &dir.mount, None)
     }
 
@@ -116,6 +121,22 @@ impl Passthrough {
         let stat = stat_fd(fd.as_fd())?;
         self.inodes.again(&inode);
         Ok(self.entry(node, &stat))
+    }
+
+    /// Runs `make`, which makes an inode in `dir`, as the caller.
+    fn make_as<T>(
+        &self,
+        by: &Caller,
+        umask: u32,
+        dir: &Inode,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let ids = Ids {
+            uid: self.config.uids.to_host(by.uid)?,
+            gid: self.config.gids.to_host(by.gid)?,
+            group: by.group.map(|group| self.config.gids.to_host(group)).transpose()?,
+        };
+        self.powers.create_as(ids, umask, dir.mount.is_local, make)
     }
 
     /// The inode that was just made; if the name means something else by now, that is not it.

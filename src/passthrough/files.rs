@@ -7,7 +7,7 @@ use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use super::Passthrough;
 use super::descriptors::Fd;
 use super::inode::Inode;
-use crate::fuse::flags::write;
+use crate::fuse::flags::{init, write};
 use crate::fuse::{CopyRange, Errno, Handle, NodeId, Opened, Result};
 use crate::mem::{Input, Pin};
 
@@ -34,9 +34,13 @@ impl AsFd for OpenFile {
 }
 
 impl Passthrough {
-    pub(super) fn open_file(&self, node: NodeId, flags: u32) -> Result<Opened> {
+    pub(super) fn open_file(&self, node: NodeId, flags: u32, kill: bool) -> Result<Opened> {
         let inode = self.inodes.get(node)?;
-        let file = self.reopen(node, &inode, open_flags(flags)?)?;
+        let flags = open_flags(flags)?;
+        let file = match flags.contains(OFlags::TRUNC) {
+            true => self.with_privilege(!kill, || self.reopen(node, &inode, flags))?,
+            false => self.reopen(node, &inode, flags)?,
+        };
         Ok(Opened { handle: self.insert(OpenFile::new(file, node))?, flags: 0 })
     }
 
@@ -104,7 +108,20 @@ impl Passthrough {
         let appends = flags & libc::O_APPEND.cast_unsigned() != 0;
         let cached = write_flags & write::CACHE != 0;
         let flags = if appends && !cached { libc::RWF_APPEND } else { 0 };
-        Ok(data.drain_to(file.as_fd(), offset, flags)?)
+        let privileged = write_flags & write::KILL_SUIDGID == 0;
+        self.with_privilege(privileged, || Ok(data.drain_to(file.as_fd(), offset, flags)?))
+    }
+
+    /// Runs `call`, which changes a file's content, on behalf of a caller who may leave
+    /// set-user-id and set-group-id as they are, or else so that the host takes them away. With
+    /// HANDLE_KILLPRIV, the older protocol, they always go.
+    pub(super) fn with_privilege<T>(
+        &self,
+        privileged: bool,
+        call: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let keep = privileged && !self.has_agreed(init::HANDLE_KILLPRIV);
+        self.powers.with_fsetid(keep, call)
     }
 
     pub(super) fn copy(&self, copy: &CopyRange) -> Result<u64> {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags, Statx};
 
 use super::Passthrough;
-use super::attributes::to_attr;
 use super::identity::{FileId, Proof, stat_fd, stat_name};
 use super::inode::{Inode, Place};
 use super::mounts::Mount;
@@ -75,7 +74,7 @@ impl Passthrough {
     pub(super) fn entry(&self, node: NodeId, stat: &Statx) -> Entry {
         Entry {
             node,
-            attr: to_attr(stat),
+            attr: self.to_attr(stat),
             attr_valid: self.config.attr_valid,
             entry_valid: self.config.entry_valid,
         }

@@ -4,25 +4,27 @@
 //! if it is a symbolic link; nothing is opened that is not a regular file or a directory.
 
 mod attributes;
-mod caller;
 mod config;
 mod create;
 mod descriptors;
 mod directories;
 mod files;
 mod identity;
+mod ids;
 mod inode;
 mod inodes;
 mod lookup;
 mod mounts;
 mod names;
 mod sys;
+mod worker;
 mod xattrs;
 
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -30,11 +32,12 @@ use crate::fuse::abi::Kstatfs;
 use crate::fuse::flags::init;
 use crate::fuse::{
     AttrChange, Attributes, Caller, CopyRange, Create, Created, DirSink, Entry, Errno, Filesystem,
-    Handle, Name, NewNode, NodeId, Opened, Result, StatxAttributes,
+    Handle, Name, Negotiated, NewNode, NodeId, Opened, Result, StatxAttributes,
 };
 use crate::mem::{Input, Output, Slab};
 
 pub use config::{Config, FileHandles};
+pub use ids::{BadIdRule, IdMap, IdRule};
 
 use descriptors::Descriptors;
 use directories::OpenDir;
@@ -43,10 +46,14 @@ use identity::{FileId, Proof, stat_fd};
 use inode::Inode;
 use inodes::Inodes;
 use mounts::{Mounts, reopen_dir};
+use worker::Powers;
 
 /// Serves a host directory.
 pub struct Passthrough {
     config: Config,
+    powers: Powers,
+    /// What the session agreed on, or 0: [`init`] flags.
+    agreed: AtomicU64,
     inodes: Inodes,
     mounts: Mounts,
     files: Slab<OpenFile>,
@@ -83,7 +90,26 @@ impl Passthrough {
                 Ok(Inode::new(id, mount, (Proof::None, true), Some(root), None))
             },
         )?;
-        Ok(Passthrough { config, inodes, mounts, files: Slab::new(), dirs: Slab::new(), proc_fds })
+        Ok(Passthrough {
+            config,
+            powers: Powers::find()?,
+            agreed: AtomicU64::new(0),
+            inodes,
+            mounts,
+            files: Slab::new(),
+            dirs: Slab::new(),
+            proc_fds,
+        })
+    }
+
+    /// True if new inodes belong to the guest's user who makes them, and not to the daemon's.
+    #[must_use]
+    pub fn makes_for_others(&self) -> bool {
+        self.powers.set_ids()
+    }
+
+    fn has_agreed(&self, flags: u64) -> bool {
+        self.agreed.load(Ordering::Relaxed) & flags != 0
     }
 
     /// Inodes that the guest knows, the root included.
@@ -115,6 +141,13 @@ impl Filesystem for Passthrough {
             | init::ASYNC_DIO
             | init::PARALLEL_DIROPS
             | init::CACHE_SYMLINKS
+            | init::DONT_MASK
+            | init::HANDLE_KILLPRIV
+            | init::HANDLE_KILLPRIV_V2
+    }
+
+    fn start(&self, agreed: &Negotiated) {
+        self.agreed.store(agreed.flags, Ordering::Relaxed);
     }
 
     fn end(&self) {
@@ -181,8 +214,8 @@ impl Filesystem for Passthrough {
         self.add_name(node, to)
     }
 
-    fn open(&self, node: NodeId, flags: u32, _kill_suidgid: bool) -> Result<Opened> {
-        self.open_file(node, flags)
+    fn open(&self, node: NodeId, flags: u32, kill_suidgid: bool) -> Result<Opened> {
+        self.open_file(node, flags, kill_suidgid)
     }
 
     fn read(
@@ -278,8 +311,8 @@ impl Filesystem for Passthrough {
         self.create_file(by, at, how)
     }
 
-    fn tmpfile(&self, by: &Caller, parent: NodeId, _umask: u32, how: &Create) -> Result<Created> {
-        self.create_unnamed(by, parent, how)
+    fn tmpfile(&self, by: &Caller, parent: NodeId, umask: u32, how: &Create) -> Result<Created> {
+        self.create_unnamed(by, parent, umask, how)
     }
 
     fn fallocate(&self, node: NodeId, handle: Handle, range: (u64, u64), mode: u32) -> Result<()> {

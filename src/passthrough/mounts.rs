@@ -15,6 +15,9 @@ pub(super) struct Mount {
     /// A directory on it, through which handles are opened; none if inodes on this mount have no
     /// handles, or we may not open them.
     dir: Option<OwnedFd>,
+    /// The file system is this host's own: it asks for the caller's ids only when an inode is
+    /// made, and not at every step as servers do.
+    pub(super) is_local: bool,
 }
 
 impl Mount {
@@ -40,7 +43,7 @@ impl Mounts {
     pub(super) fn of(
         &self,
         stat: &Statx,
-        open: impl FnOnce(OFlags) -> Result<OwnedFd>,
+        open: impl Fn(OFlags) -> Result<OwnedFd>,
     ) -> Result<Arc<Mount>> {
         let id = FileId::of(stat);
         let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
@@ -49,24 +52,40 @@ impl Mounts {
         }
         let dir = match self.handles {
             FileHandles::Never => None,
-            FileHandles::Prefer | FileHandles::Mandatory => dir_for_handles(id, stat, open)?,
+            FileHandles::Prefer | FileHandles::Mandatory => dir_for_handles(id, stat, &open)?,
         };
         if dir.is_none() && self.handles == FileHandles::Mandatory {
             return Err(Errno::EOPNOTSUPP);
         }
-        let mount = Arc::new(Mount { dir });
+        let any = open(OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC)?;
+        let is_local = LOCAL.contains(&rustix::fs::fstatfs(any)?.f_type);
+        let mount = Arc::new(Mount { dir, is_local });
         by_id.retain(|_, mount| mount.strong_count() > 0);
         by_id.insert(id.mount, Arc::downgrade(&mount));
         Ok(mount)
     }
 }
 
+/// `f_type` (`include/uapi/linux/magic.h`) of ext2/3/4, XFS, Btrfs, tmpfs, ramfs, F2FS, overlayfs,
+/// bcachefs and ZFS.
+const LOCAL: [i64; 9] = [
+    0xef53,
+    0x5846_5342,
+    0x9123_683e,
+    0x0102_1994,
+    0x8584_58f6,
+    0xf2f5_2010,
+    0x794c_7630,
+    0xca45_1a4e,
+    0x2fc1_2fc1,
+];
+
 /// A directory for handles, if they work on this mount. The first inode met on a mount is its
 /// root; where that is a file, its mount does without handles.
 fn dir_for_handles(
     id: FileId,
     stat: &Statx,
-    open: impl FnOnce(OFlags) -> Result<OwnedFd>,
+    open: &impl Fn(OFlags) -> Result<OwnedFd>,
 ) -> Result<Option<OwnedFd>> {
     if u32::from(stat.stx_mode) & libc::S_IFMT != libc::S_IFDIR {
         return Ok(None);

@@ -1,14 +1,12 @@
 //! Extended attributes, also of inodes that must not be opened.
 
-use std::cell::Cell;
 use std::ffi::CStr;
-use std::os::fd::AsFd;
 
 use rustix::fs::XattrFlags;
 use rustix::path::DecInt;
 
 use super::Passthrough;
-use super::sys::unshare_fs;
+use super::worker;
 use crate::fuse::{Errno, NodeId, Result};
 
 impl Passthrough {
@@ -48,17 +46,9 @@ impl Passthrough {
     /// Runs `call` with a path that leads to the inode itself, whatever it is: the number of its
     /// descriptor, in a working directory of this thread's own that is `/proc/self/fd`.
     fn with_path<T>(&self, node: NodeId, call: impl FnOnce(&CStr) -> Result<T>) -> Result<T> {
-        thread_local! {
-            static PREPARED: Cell<bool> = const { Cell::new(false) };
-        }
-        if !PREPARED.get() {
-            unshare_fs()?;
-            rustix::process::fchdir(&self.proc_fds)?;
-            PREPARED.set(true);
-        }
+        worker::work_in(&self.proc_fds)?;
         let inode = self.inodes.get(node)?;
-        let fd = self.inodes.fd(node, &inode)?;
-        call(DecInt::from_fd(fd.as_fd()).as_c_str())
+        self.with_fd(node, &inode, |fd| call(DecInt::from_fd(fd).as_c_str()))
     }
 }
 
