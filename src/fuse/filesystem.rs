@@ -219,7 +219,12 @@ pub trait Filesystem: Send + Sync {
     fn wanted(&self) -> u64;
 
     /// A session begins, with what was agreed on. Everything of an earlier one is gone already.
-    fn start(&self, agreed: &Negotiated) {}
+    ///
+    /// # Errors
+    /// What the guest's INIT gets for an answer if it offered too little.
+    fn start(&self, agreed: &Negotiated) -> Result<()> {
+        Ok(())
+    }
 
     /// The session is over: all inodes but the root, handles and locks are to be given up.
     fn end(&self) {}

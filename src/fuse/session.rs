@@ -180,7 +180,7 @@ impl<F: Filesystem> Session<F> {
         let (answer, agreed) =
             super::init::negotiate(&offer, more.as_ref(), self.fs.wanted(), &self.carrier)?;
         self.reset();
-        self.fs.start(&agreed);
+        self.fs.start(&agreed)?;
         self.agreed.store(agreed.flags | STARTED, Ordering::Release);
         log::info!(
             "FUSE 7.{} session, guest offers {:#x}, agreed on {:#x}",

@@ -68,6 +68,9 @@ impl Passthrough {
         change: &AttrChange,
         truncate: impl FnOnce(u64) -> Result<()>,
     ) -> Result<Attributes> {
+        if change.uid.is_some() || change.gid.is_some() || change.size.is_some() {
+            self.drop_renamed_capabilities(fd, None)?;
+        }
         if change.uid.is_some() || change.gid.is_some() {
             let uid = change.uid.map(|uid| self.config.uids.to_host(uid)).transpose()?;
             let gid = change.gid.map(|gid| self.config.gids.to_host(gid)).transpose()?;

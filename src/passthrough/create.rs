@@ -1,7 +1,7 @@
 //! Making inodes.
 
 use std::ffi::CStr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, makedev};
@@ -23,7 +23,8 @@ impl Passthrough {
         let dir = self.directory(at.parent)?;
         let fd = self.inodes.fd(at.parent, &dir)?;
         let mode = Mode::from_raw_mode(mode & 0o7777);
-        self.make_as(by, at.umask, &dir, || Ok(rustix::fs::mkdirat(fd.as_fd(), at.name, mode)?))?;
+        let make = |name: &CStr| Ok(rustix::fs::mkdirat(fd.as_fd(), name, mode)?);
+        self.make(by, (&dir, fd.as_fd()), at, make)?;
         self.find_new(at, libc::S_IFDIR)
     }
 
@@ -62,9 +63,8 @@ impl Passthrough {
         let (file_type, mode) = (FileType::from_raw_mode(kind), Mode::from_raw_mode(mode & 0o7777));
         let (major, minor) = decode_dev(rdev);
         let dev = makedev(major, minor);
-        self.make_as(by, at.umask, &dir, || {
-            Ok(rustix::fs::mknodat(fd.as_fd(), at.name, file_type, mode, dev)?)
-        })?;
+        let make = |name: &CStr| Ok(rustix::fs::mknodat(fd.as_fd(), name, file_type, mode, dev)?);
+        self.make(by, (&dir, fd.as_fd()), at, make)?;
         self.find_new(at, kind)
     }
 
@@ -79,8 +79,10 @@ impl Passthrough {
         let flags = open_flags(how.flags)?.difference(OFlags::TRUNC);
         let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let mode = Mode::from_raw_mode(how.mode & 0o7777);
-        let open = || Ok(rustix::fs::openat(fd.as_fd(), at.name, flags, mode)?);
-        match self.make_as(by, at.umask, &dir, || self.inodes.open(open)) {
+        let open = |name: &CStr| {
+            self.inodes.open(|| Ok(rustix::fs::openat(fd.as_fd(), name, flags, mode)?))
+        };
+        match self.make(by, (&dir, fd.as_fd()), at, open) {
             Ok(file) => {
                 let place = Place { parent: at.parent, name: at.name.as_c_str().into() };
                 self.created(file, &dir.mount, Some(place))
@@ -121,6 +123,22 @@ impl Passthrough {
         let stat = stat_fd(fd.as_fd())?;
         self.inodes.again(&inode);
         Ok(self.entry(node, &stat))
+    }
+
+    /// Makes an inode by `make`, which takes the name, as the caller, and with its label if it
+    /// has one.
+    fn make<T>(
+        &self,
+        by: &Caller,
+        (inode, dir): (&Inode, BorrowedFd<'_>),
+        at: &NewNode<'_>,
+        make: impl Fn(&CStr) -> Result<T>,
+    ) -> Result<T> {
+        let make = |name: &CStr| self.make_as(by, at.umask, inode, || make(name));
+        match &at.security {
+            None => make(at.name.as_c_str()),
+            Some(label) => self.make_labelled(dir, at.name, label, make),
+        }
     }
 
     /// Runs `make`, which makes an inode in `dir`, as the caller.

@@ -1,6 +1,7 @@
 //! Open regular files.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::AtomicU64;
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 
@@ -15,11 +16,13 @@ use crate::mem::{Input, Pin};
 pub(super) struct OpenFile {
     fd: Fd,
     node: NodeId,
+    /// When the file was seen to have no capabilities under another name.
+    no_capabilities: AtomicU64,
 }
 
 impl OpenFile {
     pub(super) fn new(fd: Fd, node: NodeId) -> Self {
-        OpenFile { fd, node }
+        OpenFile { fd, node, no_capabilities: AtomicU64::new(0) }
     }
 
     pub(super) fn is_of(&self, node: NodeId) -> bool {
@@ -108,6 +111,7 @@ impl Passthrough {
         let appends = flags & libc::O_APPEND.cast_unsigned() != 0;
         let cached = write_flags & write::CACHE != 0;
         let flags = if appends && !cached { libc::RWF_APPEND } else { 0 };
+        self.drop_renamed_capabilities(file.as_fd(), Some(&file.no_capabilities))?;
         let privileged = write_flags & write::KILL_SUIDGID == 0;
         self.with_privilege(privileged, || Ok(data.drain_to(file.as_fd(), offset, flags)?))
     }

@@ -3,6 +3,7 @@
 //! Every path component is resolved by itself from a held directory descriptor, never followed
 //! if it is a symbolic link; nothing is opened that is not a regular file or a directory.
 
+mod acl;
 mod attributes;
 mod config;
 mod create;
@@ -13,11 +14,13 @@ mod identity;
 mod ids;
 mod inode;
 mod inodes;
+mod labels;
 mod lookup;
 mod mounts;
 mod names;
 mod sys;
 mod worker;
+mod xattrmap;
 mod xattrs;
 
 use std::ffi::CStr;
@@ -36,8 +39,9 @@ use crate::fuse::{
 };
 use crate::mem::{Input, Output, Slab};
 
-pub use config::{Config, FileHandles};
+pub use config::{Config, FileHandles, Support, Xattrs};
 pub use ids::{BadIdRule, IdMap, IdRule};
+pub use xattrmap::{BadXattrMap, XattrMap};
 
 use descriptors::Descriptors;
 use directories::OpenDir;
@@ -47,6 +51,8 @@ use inode::Inode;
 use inodes::Inodes;
 use mounts::{Mounts, reopen_dir};
 use worker::Powers;
+use xattrmap::HostName;
+use xattrs::CAPABILITY;
 
 /// Serves a host directory.
 pub struct Passthrough {
@@ -54,6 +60,10 @@ pub struct Passthrough {
     powers: Powers,
     /// What the session agreed on, or 0: [`init`] flags.
     agreed: AtomicU64,
+    /// The host's name of `security.capability`, if it is another there.
+    renamed_capability: Option<HostName>,
+    /// Counts the capabilities that were set, from 1 on.
+    capabilities_set: AtomicU64,
     inodes: Inodes,
     mounts: Mounts,
     files: Slab<OpenFile>,
@@ -90,7 +100,11 @@ impl Passthrough {
                 Ok(Inode::new(id, mount, (Proof::None, true), Some(root), None))
             },
         )?;
+        let map = config.xattrs.as_ref().and_then(|xattrs| xattrs.map.as_ref());
+        let capability = map.and_then(|map| map.to_host(CAPABILITY).ok());
         Ok(Passthrough {
+            renamed_capability: capability.filter(|name| name.as_c_str() != CAPABILITY),
+            capabilities_set: AtomicU64::new(1),
             config,
             powers: Powers::find()?,
             agreed: AtomicU64::new(0),
@@ -144,10 +158,12 @@ impl Filesystem for Passthrough {
             | init::DONT_MASK
             | init::HANDLE_KILLPRIV
             | init::HANDLE_KILLPRIV_V2
+            | self.config.optional()
     }
 
-    fn start(&self, agreed: &Negotiated) {
+    fn start(&self, agreed: &Negotiated) -> Result<()> {
         self.agreed.store(agreed.flags, Ordering::Relaxed);
+        if agreed.has(self.config.required()) { Ok(()) } else { Err(Errno::EPROTO) }
     }
 
     fn end(&self) {
@@ -257,13 +273,7 @@ impl Filesystem for Passthrough {
         files::close_a_copy(self.file(node, handle)?.as_fd())
     }
 
-    fn setxattr(
-        &self,
-        node: NodeId,
-        name: &CStr,
-        value: &[u8],
-        (flags, _ext): (u32, u32),
-    ) -> Result<()> {
+    fn setxattr(&self, node: NodeId, name: &CStr, value: &[u8], flags: (u32, u32)) -> Result<()> {
         self.set_xattr(node, name, value, flags)
     }
 

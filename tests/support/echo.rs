@@ -75,8 +75,9 @@ impl Filesystem for Echo {
     fn wanted(&self) -> u64 {
         u64::MAX
     }
-    fn start(&self, _: &Negotiated) {
+    fn start(&self, _: &Negotiated) -> Result<()> {
         self.sessions.lock().unwrap().0 += 1;
+        Ok(())
     }
     fn end(&self) {
         self.sessions.lock().unwrap().1 += 1;
