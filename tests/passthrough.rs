@@ -1,4 +1,5 @@
 //! The file system over a host directory, called as the core calls it.
+#![expect(clippy::unwrap_used, reason = "a test may")]
 
 mod share;
 
@@ -334,7 +335,7 @@ fn ids_in_acls_are_translated_like_all_others() {
     let share = Share::with(Config { posix_acl: Support::Auto, uids, ..Config::default() });
     share.fs.start(&Negotiated { flags: init::POSIX_ACL, minor: 45 }).unwrap();
     share.fs.setxattr(share.root(), c"system.posix_acl_access", &acl(5), (0, 0)).unwrap();
-    let mut on_host = vec![0; 100];
+    let mut on_host = [0; 100];
     let len =
         rustix::fs::getxattr(share.path(), "system.posix_acl_access", &mut on_host[..]).unwrap();
     assert_eq!(on_host[..len], acl(10005));

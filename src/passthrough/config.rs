@@ -38,6 +38,20 @@ pub struct Xattrs {
     pub map: Option<XattrMap>,
 }
 
+/// How much a guest may remember without asking again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cache {
+    /// Names and attributes for a second, data as long as the file does not change.
+    #[default]
+    Auto,
+    /// Everything: nobody else changes the share.
+    Always,
+    /// Names and attributes, but no data.
+    Metadata,
+    /// Nothing.
+    Never,
+}
+
 /// Settings of a [`Passthrough`](super::Passthrough).
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -55,18 +69,37 @@ pub struct Config {
     pub posix_acl: Support,
     /// Labels given with new inodes; they need extended attributes.
     pub security_label: Support,
+    /// What a guest may remember.
+    pub cache: Cache,
     /// How long a guest may use attributes without asking again.
     pub attr_valid: Duration,
     /// How long a guest may use a name without asking again.
     pub entry_valid: Duration,
     /// How long a guest may take a name not to exist without asking again.
     pub negative_valid: Duration,
+    /// Directories may be read with their entries' attributes.
+    pub readdirplus: bool,
+    /// The guest may write later what its programs have written.
+    pub writeback: bool,
+    /// The guest's O_DIRECT is passed on to the host.
+    pub allow_direct_io: bool,
+    /// Files without cached data may be mapped nevertheless, where the guest can do that.
+    pub allow_mmap: bool,
+    /// The guest's O_NOATIME is passed on to the host.
+    pub preserve_noatime: bool,
+    /// Nothing may be changed.
+    pub readonly: bool,
 }
 
-impl Default for Config {
-    /// A share that others change as well: everything is asked for again after a second.
-    fn default() -> Self {
-        let second = Duration::from_secs(1);
+impl Config {
+    /// The settings that go with a cache policy; the others are as usual.
+    #[must_use]
+    pub fn new(cache: Cache) -> Self {
+        let valid = Duration::from_secs(match cache {
+            Cache::Auto => 1,
+            Cache::Always | Cache::Metadata => 86400,
+            Cache::Never => 0,
+        });
         Config {
             descriptors: 4096,
             file_handles: FileHandles::Prefer,
@@ -75,10 +108,24 @@ impl Default for Config {
             xattrs: Some(Xattrs::default()),
             posix_acl: Support::Never,
             security_label: Support::Never,
-            attr_valid: second,
-            entry_valid: second,
-            negative_valid: second,
+            cache,
+            attr_valid: valid,
+            entry_valid: valid,
+            negative_valid: valid,
+            readdirplus: cache != Cache::Never,
+            writeback: false,
+            allow_direct_io: false,
+            allow_mmap: matches!(cache, Cache::Metadata | Cache::Never),
+            preserve_noatime: false,
+            readonly: false,
         }
+    }
+}
+
+impl Default for Config {
+    /// A share that others change as well.
+    fn default() -> Self {
+        Config::new(Cache::Auto)
     }
 }
 
@@ -91,6 +138,14 @@ impl Config {
     /// INIT flags without which these settings cannot be kept.
     pub(super) fn required(&self) -> u64 {
         self.flags(|support| support == Support::Always)
+    }
+
+    /// INIT flags that the cache settings call for.
+    pub(super) fn caching(&self) -> u64 {
+        let set = |on, flags| if on { flags } else { 0 };
+        set(self.readdirplus, init::DO_READDIRPLUS | init::READDIRPLUS_AUTO)
+            | set(self.writeback, init::WRITEBACK_CACHE)
+            | set(self.allow_mmap, init::DIRECT_IO_ALLOW_MMAP)
     }
 
     fn flags(&self, wanted: impl Fn(Support) -> bool) -> u64 {

@@ -10,7 +10,7 @@ use rustix::path::DecInt;
 use super::Passthrough;
 use super::attributes::decode_dev;
 use super::descriptors::Fd;
-use super::files::{OpenFile, open_flags};
+use super::files::OpenFile;
 use super::identity::stat_fd;
 use super::inode::{Inode, Place};
 use super::lookup::Known;
@@ -76,7 +76,7 @@ impl Passthrough {
     ) -> Result<Created> {
         let dir = self.directory(at.parent)?;
         let fd = self.inodes.fd(at.parent, &dir)?;
-        let flags = open_flags(how.flags)?.difference(OFlags::TRUNC);
+        let flags = self.open_flags(how.flags)?.difference(OFlags::TRUNC);
         let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let mode = Mode::from_raw_mode(how.mode & 0o7777);
         let open = |name: &CStr| {
@@ -105,7 +105,7 @@ impl Passthrough {
     ) -> Result<Created> {
         let dir = self.directory(parent)?;
         let fd = self.inodes.fd(parent, &dir)?;
-        let flags = open_flags(how.flags)?.difference(OFlags::TRUNC) | OFlags::TMPFILE;
+        let flags = self.open_flags(how.flags)?.difference(OFlags::TRUNC) | OFlags::TMPFILE;
         let flags = flags | OFlags::from_bits_retain(how.flags) & OFlags::EXCL;
         let mode = Mode::from_raw_mode(how.mode & 0o7777);
         let open = || Ok(rustix::fs::openat(fd.as_fd(), c".", flags, mode)?);
@@ -170,8 +170,11 @@ impl Passthrough {
     fn created(&self, file: Fd, mount: &Arc<Mount>, place: Option<Place>) -> Result<Created> {
         let stat = stat_fd(file.as_fd())?;
         let node = self.adopt(file.as_fd(), mount, &stat, place)?;
-        let handle = self.insert(OpenFile::new(file, node));
-        let handle = handle.inspect_err(|_| self.inodes.forget(node, 1))?;
-        Ok((self.entry(node, &stat), Opened { handle, flags: 0 }))
+        let opened = || -> Result<Opened> {
+            let flags = self.file_flags(&*self.inodes.get(node)?, || Ok(stat))?;
+            Ok(Opened { handle: self.insert(OpenFile::new(file, node))?, flags })
+        };
+        let opened = opened().inspect_err(|_| self.inodes.forget(node, 1))?;
+        Ok((self.entry(node, &stat), opened))
     }
 }

@@ -5,13 +5,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::inode::Inode;
+use super::sys;
 use crate::fuse::{Errno, NodeId, Result};
 use crate::mem::Slab;
 
 /// A descriptor that counts towards the budget while it is open.
 pub(super) struct Fd {
     fd: OwnedFd,
-    counted: Arc<Descriptors>,
+    _counted: Counted,
+}
+
+struct Counted(Arc<Descriptors>);
+
+impl Fd {
+    /// Closes it, and tells what that reports.
+    pub(super) fn close(self) -> Result<()> {
+        sys::close(self.fd)
+    }
 }
 
 impl AsFd for Fd {
@@ -20,9 +30,9 @@ impl AsFd for Fd {
     }
 }
 
-impl Drop for Fd {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.counted.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -75,7 +85,7 @@ impl Descriptors {
             }
         };
         match opened {
-            Ok(fd) => Ok(Fd { fd, counted: self.clone() }),
+            Ok(fd) => Ok(Fd { fd, _counted: Counted(self.clone()) }),
             Err(error) => {
                 self.open.fetch_sub(1, Ordering::Relaxed);
                 // The guest's process is not the one with too many open files.

@@ -7,6 +7,7 @@ use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 
 use super::Passthrough;
 use super::descriptors::Fd;
+use super::identity::stat_fd;
 use super::inode::Inode;
 use crate::fuse::flags::{init, write};
 use crate::fuse::{CopyRange, Errno, Handle, NodeId, Opened, Result};
@@ -39,12 +40,13 @@ impl AsFd for OpenFile {
 impl Passthrough {
     pub(super) fn open_file(&self, node: NodeId, flags: u32, kill: bool) -> Result<Opened> {
         let inode = self.inodes.get(node)?;
-        let flags = open_flags(flags)?;
+        let flags = self.open_flags(flags)?;
         let file = match flags.contains(OFlags::TRUNC) {
             true => self.with_privilege(!kill, || self.reopen(node, &inode, flags))?,
             false => self.reopen(node, &inode, flags)?,
         };
-        Ok(Opened { handle: self.insert(OpenFile::new(file, node))?, flags: 0 })
+        let flags = self.file_flags(&inode, || stat_fd(file.as_fd()))?;
+        Ok(Opened { handle: self.insert(OpenFile::new(file, node))?, flags })
     }
 
     /// Opens an inode if it is a regular file. Opening anything else could block, or do things
@@ -116,6 +118,17 @@ impl Passthrough {
         self.with_privilege(privileged, || Ok(data.drain_to(file.as_fd(), offset, flags)?))
     }
 
+    /// Reports what close(2) would. On file systems of this host that is nothing, and a guest that
+    /// is told so once never asks again.
+    pub(super) fn flush_file(&self, node: NodeId, handle: Handle) -> Result<()> {
+        let file = self.file(node, handle)?;
+        if self.inodes.get(node)?.mount.is_local {
+            return Err(Errno::ENOSYS);
+        }
+        let copy = self.inodes.open(|| Ok(rustix::io::fcntl_dupfd_cloexec(file.as_fd(), 0)?))?;
+        copy.close()
+    }
+
     /// Runs `call`, which changes a file's content, on behalf of a caller who may leave
     /// set-user-id and set-group-id as they are, or else so that the host takes them away. With
     /// HANDLE_KILLPRIV, the older protocol, they always go.
@@ -143,26 +156,9 @@ impl Passthrough {
 /// `MAX_RW_COUNT`: the kernel does no more in one call.
 const MAX_COPY: usize = 0x7fff_f000;
 
-/// The flags that a host file is opened with. Appending is done write by write; O_DIRECT would
-/// put the host's alignment rules on the guest's buffers; the rest is not for guests to choose.
-pub(super) fn open_flags(guest: u32) -> Result<OFlags> {
-    let guest = OFlags::from_bits_retain(guest);
-    if (guest & OFlags::RWMODE) == OFlags::RWMODE {
-        return Err(Errno::EINVAL);
-    }
-    let kept = OFlags::RWMODE | OFlags::TRUNC | OFlags::SYNC | OFlags::DSYNC;
-    Ok(guest & kept | OFlags::CLOEXEC)
-}
-
 pub(super) fn sync(fd: BorrowedFd<'_>, data_only: bool) -> Result<()> {
     let synced = if data_only { rustix::fs::fdatasync(fd) } else { rustix::fs::fsync(fd) };
     Ok(synced?)
-}
-
-/// What close(2) would report, without closing.
-pub(super) fn close_a_copy(fd: BorrowedFd<'_>) -> Result<()> {
-    let copy = rustix::io::dup(fd)?;
-    super::sys::close(copy)
 }
 
 pub(super) fn allocate(fd: BorrowedFd<'_>, (offset, length): (u64, u64), mode: u32) -> Result<()> {

@@ -7,6 +7,7 @@ use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
 };
 
+use super::cache::Seen;
 use super::descriptors::Fd;
 use super::identity::{FileId, Proof, stat_fd};
 use super::mounts::Mount;
@@ -27,6 +28,8 @@ pub(super) struct Inode {
     /// name may have changed in between.
     verified: AtomicBool,
     pub(super) lookups: AtomicU64,
+    /// The content when it was last opened.
+    pub(super) seen: Seen,
     /// An `O_PATH` descriptor. Nobody ever waits for the write lock, so that read locks may be
     /// held together in any order.
     descriptor: RwLock<Option<Fd>>,
@@ -68,6 +71,7 @@ impl Inode {
             proof,
             verified: AtomicBool::new(verified),
             lookups: AtomicU64::new(1),
+            seen: Seen::default(),
             descriptor: RwLock::new(descriptor),
             used: AtomicBool::new(true),
             place: Mutex::new(place),
@@ -153,7 +157,7 @@ impl Inode {
     }
 
     /// The inode was seen under this name.
-    pub(super) fn seen(&self, parent: NodeId, name: &CStr) {
+    pub(super) fn is_at(&self, parent: NodeId, name: &CStr) {
         if let Some(place) = self.lock_place().as_mut()
             && (place.parent != parent || *place.name != *name)
         {

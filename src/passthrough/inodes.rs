@@ -176,7 +176,7 @@ impl Inodes {
     pub(super) fn moved(&self, id: FileId, parent: NodeId, name: &CStr) {
         let node = self.shard(id).get(&id).copied();
         if let Some(inode) = node.and_then(|node| self.slab.get(node.0)) {
-            inode.seen(parent, name);
+            inode.is_at(parent, name);
         }
     }
 

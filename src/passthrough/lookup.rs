@@ -98,7 +98,7 @@ impl Passthrough {
             Proof::of(dir.fd, name, stat).is_ok_and(|proof| proof == inode.proof)
         };
         if is_it {
-            inode.seen(dir.node, name);
+            inode.is_at(dir.node, name);
         }
         is_it
     }

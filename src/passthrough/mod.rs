@@ -5,6 +5,7 @@
 
 mod acl;
 mod attributes;
+mod cache;
 mod config;
 mod create;
 mod descriptors;
@@ -39,7 +40,7 @@ use crate::fuse::{
 };
 use crate::mem::{Input, Output, Slab};
 
-pub use config::{Config, FileHandles, Support, Xattrs};
+pub use config::{Cache, Config, FileHandles, Support, Xattrs};
 pub use ids::{BadIdRule, IdMap, IdRule};
 pub use xattrmap::{BadXattrMap, XattrMap};
 
@@ -150,8 +151,6 @@ impl Filesystem for Passthrough {
         init::ASYNC_READ
             | init::ATOMIC_O_TRUNC
             | init::AUTO_INVAL_DATA
-            | init::DO_READDIRPLUS
-            | init::READDIRPLUS_AUTO
             | init::ASYNC_DIO
             | init::PARALLEL_DIROPS
             | init::CACHE_SYMLINKS
@@ -159,6 +158,7 @@ impl Filesystem for Passthrough {
             | init::HANDLE_KILLPRIV
             | init::HANDLE_KILLPRIV_V2
             | self.config.optional()
+            | self.config.caching()
     }
 
     fn start(&self, agreed: &Negotiated) -> Result<()> {
@@ -185,6 +185,7 @@ impl Filesystem for Passthrough {
     }
 
     fn setattr(&self, _: &Caller, node: NodeId, change: &AttrChange) -> Result<Attributes> {
+        self.may_change()?;
         self.change(node, change)
     }
 
@@ -197,22 +198,27 @@ impl Filesystem for Passthrough {
     }
 
     fn symlink(&self, by: &Caller, at: &NewNode<'_>, target: &CStr) -> Result<Entry> {
+        self.may_change()?;
         self.make_symlink(by, at, target)
     }
 
     fn mknod(&self, by: &Caller, at: &NewNode<'_>, mode: u32, rdev: u32) -> Result<Entry> {
+        self.may_change()?;
         self.make_node(by, at, mode, rdev)
     }
 
     fn mkdir(&self, by: &Caller, at: &NewNode<'_>, mode: u32) -> Result<Entry> {
+        self.may_change()?;
         self.make_dir(by, at, mode)
     }
 
     fn unlink(&self, _: &Caller, parent: NodeId, name: &Name) -> Result<()> {
+        self.may_change()?;
         self.remove(parent, name, false)
     }
 
     fn rmdir(&self, _: &Caller, parent: NodeId, name: &Name) -> Result<()> {
+        self.may_change()?;
         self.remove(parent, name, true)
     }
 
@@ -223,10 +229,12 @@ impl Filesystem for Passthrough {
         to: (NodeId, &Name),
         flags: u32,
     ) -> Result<()> {
+        self.may_change()?;
         self.move_name(from, to, flags)
     }
 
     fn link(&self, _: &Caller, node: NodeId, to: (NodeId, &Name)) -> Result<Entry> {
+        self.may_change()?;
         self.add_name(node, to)
     }
 
@@ -253,6 +261,7 @@ impl Filesystem for Passthrough {
         flags: (u32, u32),
         data: &mut Input<'_>,
     ) -> Result<usize> {
+        self.may_change()?;
         self.write_file(&*self.file(node, handle)?, offset, flags, data)
     }
 
@@ -270,10 +279,11 @@ impl Filesystem for Passthrough {
     }
 
     fn flush(&self, node: NodeId, handle: Handle, _lock_owner: u64) -> Result<()> {
-        files::close_a_copy(self.file(node, handle)?.as_fd())
+        self.flush_file(node, handle)
     }
 
     fn setxattr(&self, node: NodeId, name: &CStr, value: &[u8], flags: (u32, u32)) -> Result<()> {
+        self.may_change()?;
         self.set_xattr(node, name, value, flags)
     }
 
@@ -286,6 +296,7 @@ impl Filesystem for Passthrough {
     }
 
     fn removexattr(&self, node: NodeId, name: &CStr) -> Result<()> {
+        self.may_change()?;
         self.remove_xattr(node, name)
     }
 
@@ -318,14 +329,17 @@ impl Filesystem for Passthrough {
     }
 
     fn create(&self, by: &Caller, at: &NewNode<'_>, how: &Create) -> Result<Created> {
+        self.may_change()?;
         self.create_file(by, at, how)
     }
 
     fn tmpfile(&self, by: &Caller, parent: NodeId, umask: u32, how: &Create) -> Result<Created> {
+        self.may_change()?;
         self.create_unnamed(by, parent, umask, how)
     }
 
     fn fallocate(&self, node: NodeId, handle: Handle, range: (u64, u64), mode: u32) -> Result<()> {
+        self.may_change()?;
         files::allocate(self.file(node, handle)?.as_fd(), range, mode)
     }
 
@@ -334,6 +348,7 @@ impl Filesystem for Passthrough {
     }
 
     fn copy_file_range(&self, copy: &CopyRange) -> Result<u64> {
+        self.may_change()?;
         self.copy(copy)
     }
 
