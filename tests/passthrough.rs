@@ -394,3 +394,45 @@ fn a_label_is_there_from_the_beginning_and_nothing_is_left_of_a_failure() {
     assert_eq!((share.fs.descriptors(), share.fs.handles()), (before, 0));
     assert_eq!(share.fs.inodes(), 1);
 }
+
+#[test]
+fn inode_flags_and_project_ids_go_through_and_other_ioctls_do_not() {
+    const GETFLAGS: u32 = 0x8008_6601;
+    const SETFLAGS: u32 = 0x4008_6602;
+    const FSGETXATTR: u32 = 0x801c_581f;
+    const NODUMP: u32 = 0x40;
+    let share = Share::new();
+    fs::write(share.path().join("file"), "x").unwrap();
+    let file = share.find("file");
+    let handles = [
+        (file, (share.fs.open(file, 0, false).unwrap().handle, false)),
+        (share.root(), (share.fs.opendir(share.root(), 0).unwrap().handle, true)),
+    ];
+    for (node, handle) in handles {
+        let flags = || {
+            let mut flags = [0; 4];
+            assert_eq!(share.fs.ioctl(node, handle, GETFLAGS, &[], &mut flags), Ok(4));
+            u32::from_ne_bytes(flags)
+        };
+        let before = flags();
+        let with = (before | NODUMP).to_ne_bytes();
+        share.fs.ioctl(node, handle, SETFLAGS, &with, &mut []).unwrap();
+        assert_eq!(flags(), before | NODUMP);
+        let mut long = [0xff; 8];
+        assert_eq!(share.fs.ioctl(node, handle, GETFLAGS, &[], &mut long), Ok(8));
+        assert_eq!(long[..4], with, "as the command's number would have it");
+        let mut attributes = [0; 28];
+        assert_eq!(share.fs.ioctl(node, handle, FSGETXATTR, &[], &mut attributes), Ok(28));
+        for (command, input, room) in
+            [(GETFLAGS, 0, 3), (SETFLAGS, 3, 0), (FSGETXATTR, 0, 27), (0x401c_5820, 27, 0)]
+        {
+            let refused =
+                share.fs.ioctl(node, handle, command, &vec![0; input], &mut vec![0; room]);
+            assert_eq!(refused, Err(Errno::EINVAL));
+        }
+        for other in [0, 0x5401, 0x4004_9409, u32::MAX] {
+            let refused = share.fs.ioctl(node, handle, other, &[0; 64], &mut [0; 64]);
+            assert_eq!(refused, Err(Errno::ENOTTY), "{other:#x}");
+        }
+    }
+}

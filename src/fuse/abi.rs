@@ -140,6 +140,8 @@ wire! {
     }
     /// IOCTL.
     struct IoctlIn[32] { fh: u64, flags: u32, cmd: u32, arg: u64, in_size: u32, out_size: u32, }
+    /// Head of the reply of IOCTL.
+    struct IoctlOut[16] { result: i32, flags: u32, in_iovs: u32, out_iovs: u32, }
     /// BMAP.
     struct BmapIn[16] { block: u64, blocksize: u32, padding: u32, }
     /// POLL.

@@ -218,12 +218,24 @@ pub(super) fn call<F: Filesystem>(
             let bytes_copied = fs.copy_file_range(&copy_range(node, &args.fixed()?))?;
             reply.put(&CopyFileRangeOut { bytes_copied })?;
         }
+        Opcode::Ioctl => {
+            let arg: IoctlIn = args.fixed()?;
+            if arg.flags & flags::ioctl::UNRESTRICTED != 0 {
+                return Err(Errno::EPERM);
+            }
+            let handle = (Handle(arg.fh), arg.flags & flags::ioctl::DIR != 0);
+            let input = args.bytes(arg.in_size as usize)?;
+            let output = room.value.get_mut(..arg.out_size as usize).ok_or(Errno::EINVAL)?;
+            output.fill(0);
+            let len = fs.ioctl(node, handle, arg.cmd, input, output)?;
+            reply.put(&IoctlOut { result: 0, flags: 0, in_iovs: 0, out_iovs: 0 })?;
+            reply.put_bytes(&output[..len])?;
+        }
         Opcode::Syncfs => fs.syncfs(node)?,
         Opcode::Getlk
         | Opcode::Setlk
         | Opcode::Setlkw
         | Opcode::Bmap
-        | Opcode::Ioctl
         | Opcode::Poll
         | Opcode::Setupmapping
         | Opcode::Removemapping => return Err(Errno::ENOSYS),

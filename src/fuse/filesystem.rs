@@ -441,6 +441,19 @@ pub trait Filesystem: Send + Sync {
         Err(Errno::ENOSYS)
     }
 
+    /// An `ioctl(2)` with data in and room for data out; returns how much of the room was used.
+    /// `directory` tells which of the two kinds of handles it is.
+    fn ioctl(
+        &self,
+        node: NodeId,
+        (handle, directory): (Handle, bool),
+        command: u32,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize> {
+        Err(Errno::ENOSYS)
+    }
+
     /// Makes everything on the inode's file system durable.
     fn syncfs(&self, node: NodeId) -> Result<()> {
         Err(Errno::ENOSYS)

@@ -77,7 +77,7 @@ opcodes! {
     Interrupt = 36, InterruptIn, ();
     Bmap = 37, BmapIn, ();
     Destroy = 38, (), ();
-    Ioctl = 39, IoctlIn, ();
+    Ioctl = 39, IoctlIn, IoctlOut;
     Poll = 40, PollIn, ();
     NotifyReply = 41, (), ();
     BatchForget = 42, BatchForgetIn, ();

@@ -10,8 +10,9 @@ use rustix::path::DecInt;
 
 use super::Passthrough;
 use super::identity::stat_fd;
-use super::mounts::reopen_dir;
+use super::inode::Inode;
 use crate::fuse::abi::{self, Attr, Kstatfs, SxTime};
+use crate::fuse::flags::attr;
 use crate::fuse::{
     AttrChange, Attributes, Caller, Errno, Handle, NodeId, Result, SetTime, StatxAttributes,
 };
@@ -26,8 +27,13 @@ impl Passthrough {
         self.with_fd(node, &inode, stat_fd)
     }
 
-    pub(super) fn attributes(&self, stat: &Statx) -> Attributes {
-        Attributes { attr: self.to_attr(stat), valid: self.config.attr_valid }
+    pub(super) fn attributes(&self, inode: &Inode, stat: &Statx) -> Attributes {
+        Attributes { attr: self.attr(inode, stat), valid: self.config.attr_valid }
+    }
+
+    /// The inode number that the guest sees.
+    pub(super) fn guest_ino(&self, dev: u64, ino: u64) -> u64 {
+        if self.announces_submounts() { ino } else { self.mounts.unique_ino(dev, ino) }
     }
 
     pub(super) fn stat_more(
@@ -37,27 +43,28 @@ impl Passthrough {
         mask: u32,
     ) -> Result<StatxAttributes> {
         let stat = self.stat(node, handle)?;
-        let mut stat = self.to_statx(&stat);
+        let mut stat = self.to_statx(&*self.inodes.get(node)?, &stat);
         stat.mask &= mask | StatxFlags::BASIC_STATS.bits();
         Ok(StatxAttributes { stat, valid: self.config.attr_valid })
     }
 
     pub(super) fn change(&self, node: NodeId, change: &AttrChange) -> Result<Attributes> {
-        match change.handle {
+        let inode = self.inodes.get(node)?;
+        let stat = match change.handle {
             Some(handle) => {
                 let file = self.file(node, handle)?;
                 let truncate = |size| Ok(rustix::fs::ftruncate(file.as_fd(), size)?);
-                self.change_by(file.as_fd(), change, truncate)
+                self.change_by(file.as_fd(), change, truncate)?
             }
             None => {
-                let inode = self.inodes.get(node)?;
                 let truncate = |size| {
                     let file = self.reopen(node, &inode, OFlags::WRONLY | OFlags::CLOEXEC)?;
                     Ok(rustix::fs::ftruncate(file, size)?)
                 };
-                self.with_fd(node, &inode, |fd| self.change_by(fd, change, truncate))
+                self.with_fd(node, &inode, |fd| self.change_by(fd, change, truncate))?
             }
-        }
+        };
+        Ok(self.attributes(&inode, &stat))
     }
 
     /// Changes owner, size, mode and times, in that order, because a change of owner or size
@@ -67,7 +74,7 @@ impl Passthrough {
         fd: BorrowedFd<'_>,
         change: &AttrChange,
         truncate: impl FnOnce(u64) -> Result<()>,
-    ) -> Result<Attributes> {
+    ) -> Result<Statx> {
         if change.uid.is_some() || change.gid.is_some() || change.size.is_some() {
             self.drop_renamed_capabilities(fd, None)?;
         }
@@ -92,19 +99,19 @@ impl Passthrough {
             };
             rustix::fs::utimensat(fd, c"", &times, AtFlags::EMPTY_PATH)?;
         }
-        Ok(self.attributes(&stat_fd(fd)?))
+        stat_fd(fd)
     }
 
     /// What the kernel would decide by mode and ids; never asked by guests, who check themselves.
     pub(super) fn check_access(&self, by: &Caller, node: NodeId, mask: u32) -> Result<()> {
-        let attr = self.to_attr(&self.stat(node, None)?);
-        let mode = attr.mode;
+        let attributes = self.attr(&*self.inodes.get(node)?, &self.stat(node, None)?);
+        let mode = attributes.mode;
         let granted = if by.uid == 0 {
             let execute = u32::from(mode & 0o111 != 0 || mode & libc::S_IFMT == libc::S_IFDIR);
             6 | execute
-        } else if by.uid == attr.uid {
+        } else if by.uid == attributes.uid {
             mode >> 6 & 7
-        } else if by.gid == attr.gid || by.group == Some(attr.gid) {
+        } else if by.gid == attributes.gid || by.group == Some(attributes.gid) {
             mode >> 3 & 7
         } else {
             mode & 7
@@ -134,15 +141,17 @@ impl Passthrough {
         })
     }
 
+    /// Makes the inode's file system durable, and all that the guest does not know to be others.
     pub(super) fn sync_fs(&self, node: NodeId) -> Result<()> {
-        let inode = self.inodes.get(node)?;
-        let fd = self.inodes.fd(node, &inode)?;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let open = match inode.is_dir() {
-            true => reopen_dir(fd.as_fd(), flags | OFlags::DIRECTORY)?,
-            false => self.open_again(fd.as_fd(), flags)?,
+        let sync = |fd: BorrowedFd<'_>| {
+            let open = self.inodes.open(|| self.open_again(fd, OFlags::RDONLY))?;
+            Ok(rustix::fs::syncfs(open)?)
         };
-        Ok(rustix::fs::syncfs(open)?)
+        if self.announces_submounts() {
+            let mount = self.inodes.get(node)?.mount.clone();
+            return mount.any().map_or(Ok(()), sync);
+        }
+        self.mounts.for_each(sync)
     }
 
     pub(super) fn read_link(&self, node: NodeId, target: &mut [u8]) -> Result<usize> {
@@ -164,9 +173,10 @@ impl Passthrough {
         Ok(rustix::fs::openat(&self.proc_fds, DecInt::from_fd(fd), flags, Mode::empty())?)
     }
 
-    pub(super) fn to_attr(&self, stat: &Statx) -> Attr {
+    pub(super) fn attr(&self, inode: &Inode, stat: &Statx) -> Attr {
+        let submount = inode.is_submount && self.announces_submounts();
         Attr {
-            ino: stat.stx_ino,
+            ino: self.guest_ino(inode.id.dev, stat.stx_ino),
             size: stat.stx_size,
             blocks: stat.stx_blocks,
             atime: stat.stx_atime.tv_sec,
@@ -181,11 +191,11 @@ impl Passthrough {
             gid: self.config.gids.to_guest(stat.stx_gid),
             rdev: encode_dev(stat.stx_rdev_major, stat.stx_rdev_minor),
             blksize: stat.stx_blksize,
-            flags: 0,
+            flags: if submount { attr::SUBMOUNT } else { 0 },
         }
     }
 
-    fn to_statx(&self, stat: &Statx) -> abi::Statx {
+    fn to_statx(&self, inode: &Inode, stat: &Statx) -> abi::Statx {
         let known = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
         abi::Statx {
             mask: stat.stx_mask & known.bits(),
@@ -196,7 +206,7 @@ impl Passthrough {
             gid: self.config.gids.to_guest(stat.stx_gid),
             mode: stat.stx_mode,
             spare0: 0,
-            ino: stat.stx_ino,
+            ino: self.guest_ino(inode.id.dev, stat.stx_ino),
             size: stat.stx_size,
             blocks: stat.stx_blocks,
             attributes_mask: stat.stx_attributes_mask.bits(),

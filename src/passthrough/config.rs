@@ -69,6 +69,9 @@ pub struct Config {
     pub posix_acl: Support,
     /// Labels given with new inodes; they need extended attributes.
     pub security_label: Support,
+    /// Tell guests that can see it where other file systems are mounted in the share. Others, and
+    /// all without this, get inode numbers that are unique in the whole share.
+    pub announce_submounts: bool,
     /// What a guest may remember.
     pub cache: Cache,
     /// How long a guest may use attributes without asking again.
@@ -108,6 +111,7 @@ impl Config {
             xattrs: Some(Xattrs::default()),
             posix_acl: Support::Never,
             security_label: Support::Never,
+            announce_submounts: true,
             cache,
             attr_valid: valid,
             entry_valid: valid,

@@ -122,7 +122,7 @@ impl Passthrough {
         rustix::fs::linkat(&self.proc_fds, from, to.as_fd(), name, AtFlags::SYMLINK_FOLLOW)?;
         let stat = stat_fd(fd.as_fd())?;
         self.inodes.again(&inode);
-        Ok(self.entry(node, &stat))
+        self.entry(node, &stat)
     }
 
     /// Makes an inode by `make`, which takes the name, as the caller, and with its label if it
@@ -175,6 +175,6 @@ impl Passthrough {
             Ok(Opened { handle: self.insert(OpenFile::new(file, node))?, flags })
         };
         let opened = opened().inspect_err(|_| self.inodes.forget(node, 1))?;
-        Ok((self.entry(node, &stat), opened))
+        Ok((self.entry(node, &stat)?, opened))
     }
 }

@@ -91,12 +91,12 @@ impl Passthrough {
         sink: &mut DirSink<'_, '_>,
     ) -> Result<bool> {
         let name = found.name.to_bytes();
-        let mut record = Record { ino: found.ino, offset: found.offset, kind: found.kind, name };
+        let here = self.inodes.get(node)?.id;
         let dots = name == b"." || name == b"..";
-        if dots && node == NodeId::ROOT {
-            // What is above the share is none of the guest's business.
-            record.ino = self.inodes.get(node)?.id.ino();
-        }
+        // What is above the share is none of the guest's business.
+        let ino = if dots && node == NodeId::ROOT { here.ino } else { found.ino };
+        let ino = self.guest_ino(here.dev, ino);
+        let mut record = Record { ino, offset: found.offset, kind: found.kind, name };
         if !sink.is_plus() || dots || Name::new(found.name).is_err() {
             return Ok(sink.add(&record, None).is_ok());
         }

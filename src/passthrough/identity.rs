@@ -14,9 +14,9 @@ use crate::fuse::{Errno, Result};
 /// [`FileHandle`] detects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FileId {
-    dev: u64,
+    pub(super) dev: u64,
     pub(super) mount: u64,
-    ino: u64,
+    pub(super) ino: u64,
 }
 
 impl FileId {
@@ -25,8 +25,9 @@ impl FileId {
         FileId { dev, mount: stat.stx_mnt_id, ino: stat.stx_ino }
     }
 
-    pub(super) fn ino(&self) -> u64 {
-        self.ino
+    /// True if both are in one file system and one mount.
+    pub(super) fn is_beside(&self, other: &FileId) -> bool {
+        (self.dev, self.mount) == (other.dev, other.mount)
     }
 }
 

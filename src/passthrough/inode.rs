@@ -22,6 +22,8 @@ pub(super) struct Inode {
     /// `S_IFMT` bits; they never change.
     pub(super) kind: u32,
     pub(super) mount: Arc<Mount>,
+    /// A directory on which another file system, or another part of one, begins.
+    pub(super) is_submount: bool,
     /// What tells it from a later inode with the same number.
     pub(super) proof: Proof,
     /// `proof` was seen to belong to `id`: it was taken by name, after the attributes, and the
@@ -59,7 +61,7 @@ impl Inode {
     /// An inode that was looked up once.
     pub(super) fn new(
         (id, kind): (FileId, u32),
-        mount: Arc<Mount>,
+        (mount, is_submount): (Arc<Mount>, bool),
         (proof, verified): (Proof, bool),
         descriptor: Option<Fd>,
         place: Option<Place>,
@@ -68,6 +70,7 @@ impl Inode {
             id,
             kind: kind & libc::S_IFMT,
             mount,
+            is_submount,
             proof,
             verified: AtomicBool::new(verified),
             lookups: AtomicU64::new(1),

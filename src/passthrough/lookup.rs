@@ -54,10 +54,10 @@ impl Passthrough {
             let stat = stat_name(dir.fd, name)?;
             let is_it = |node, inode: &Inode| self.is_still(node, inode, dir, (name, &stat), known);
             if let Some(node) = self.inodes.known(FileId::of(&stat), is_it) {
-                return Ok(self.entry(node, &stat));
+                return self.entry(node, &stat);
             }
             match self.meet(dir, name, &stat) {
-                Ok(node) => return Ok(self.entry(node, &stat)),
+                Ok(node) => return self.entry(node, &stat),
                 Err(Errno::ESTALE) => {}
                 Err(error) => return Err(error),
             }
@@ -71,13 +71,14 @@ impl Passthrough {
         if inode.is_dir() { Ok(inode) } else { Err(Errno::ENOTDIR) }
     }
 
-    pub(super) fn entry(&self, node: NodeId, stat: &Statx) -> Entry {
-        Entry {
+    /// What the guest is told of an inode that it looked up.
+    pub(super) fn entry(&self, node: NodeId, stat: &Statx) -> Result<Entry> {
+        Ok(Entry {
             node,
-            attr: self.to_attr(stat),
+            attr: self.attr(&*self.inodes.get(node)?, stat),
             attr_valid: self.config.attr_valid,
             entry_valid: self.config.entry_valid,
-        }
+        })
     }
 
     /// True if the inode whose number was just seen under a name still exists: then no other
@@ -110,9 +111,12 @@ impl Passthrough {
         };
         let mount = self.mounts.of(stat, open)?;
         let (id, kind) = (FileId::of(stat), u32::from(stat.stx_mode));
+        let parent = self.inodes.get(dir.node)?.id;
+        let is_submount = !id.is_beside(&parent) && kind & libc::S_IFMT == libc::S_IFDIR;
+        let mount = (mount, is_submount);
         let place = || Some(Place { parent: dir.node, name: name.into() });
         let proof = Proof::of(dir.fd, name, stat)?;
-        let inode = match (&proof, mount.by_handle()) {
+        let inode = match (&proof, mount.0.by_handle()) {
             (Proof::Handle(_), Some(_)) => {
                 Inode::new((id, kind), mount, (proof, false), None, None)
             }
@@ -145,6 +149,6 @@ impl Passthrough {
             true => (None, None),
             false => (Some(self.inodes.open(|| self.open_again(file, OFlags::PATH))?), place),
         };
-        self.inodes.add(Inode::new((id, kind), mount.clone(), (proof, true), fd, place))
+        self.inodes.add(Inode::new((id, kind), (mount.clone(), false), (proof, true), fd, place))
     }
 }

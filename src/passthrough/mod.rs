@@ -15,6 +15,7 @@ mod identity;
 mod ids;
 mod inode;
 mod inodes;
+mod ioctls;
 mod labels;
 mod lookup;
 mod mounts;
@@ -98,7 +99,8 @@ impl Passthrough {
                 let mount = mounts.of(&stat, |flags| reopen_dir(root.as_fd(), flags))?;
                 let id = (FileId::of(&stat), stat.stx_mode.into());
                 // Neither proof nor place: it is never asked to give its descriptor up.
-                Ok(Inode::new(id, mount, (Proof::None, true), Some(root), None))
+                mounts.unique_ino(id.0.dev, id.0.ino);
+                Ok(Inode::new(id, (mount, false), (Proof::None, true), Some(root), None))
             },
         )?;
         let map = config.xattrs.as_ref().and_then(|xattrs| xattrs.map.as_ref());
@@ -121,6 +123,11 @@ impl Passthrough {
     #[must_use]
     pub fn makes_for_others(&self) -> bool {
         self.powers.set_ids()
+    }
+
+    /// True if the guest is told where other file systems begin.
+    fn announces_submounts(&self) -> bool {
+        self.config.announce_submounts && self.has_agreed(init::SUBMOUNTS)
     }
 
     fn has_agreed(&self, flags: u64) -> bool {
@@ -157,6 +164,7 @@ impl Filesystem for Passthrough {
             | init::DONT_MASK
             | init::HANDLE_KILLPRIV
             | init::HANDLE_KILLPRIV_V2
+            | init::SUBMOUNTS
             | self.config.optional()
             | self.config.caching()
     }
@@ -181,7 +189,8 @@ impl Filesystem for Passthrough {
     }
 
     fn getattr(&self, node: NodeId, handle: Option<Handle>) -> Result<Attributes> {
-        Ok(self.attributes(&self.stat(node, handle)?))
+        let inode = self.inodes.get(node)?;
+        Ok(self.attributes(&inode, &self.stat(node, handle)?))
     }
 
     fn setattr(&self, _: &Caller, node: NodeId, change: &AttrChange) -> Result<Attributes> {
@@ -350,6 +359,17 @@ impl Filesystem for Passthrough {
     fn copy_file_range(&self, copy: &CopyRange) -> Result<u64> {
         self.may_change()?;
         self.copy(copy)
+    }
+
+    fn ioctl(
+        &self,
+        node: NodeId,
+        handle: (Handle, bool),
+        command: u32,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize> {
+        self.control(node, handle, command, input, output)
     }
 
     fn syncfs(&self, node: NodeId) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use rustix::fs::{Mode, OFlags, Statx};
 
@@ -15,6 +15,8 @@ pub(super) struct Mount {
     /// A directory on it, through which handles are opened; none if inodes on this mount have no
     /// handles, or we may not open them.
     dir: Option<OwnedFd>,
+    /// Any inode on it that may be opened, as an `O_PATH` descriptor.
+    any: Option<OwnedFd>,
     /// The file system is this host's own: it asks for the caller's ids only when an inode is
     /// made, and not at every step as servers do.
     pub(super) is_local: bool,
@@ -25,17 +27,24 @@ impl Mount {
     pub(super) fn by_handle(&self) -> Option<BorrowedFd<'_>> {
         self.dir.as_ref().map(AsFd::as_fd)
     }
+
+    /// Any inode on the mount that may be opened.
+    pub(super) fn any(&self) -> Option<BorrowedFd<'_>> {
+        self.any.as_ref().map(AsFd::as_fd)
+    }
 }
 
 /// All mounts that are in use.
 pub(super) struct Mounts {
     handles: FileHandles,
     by_id: Mutex<HashMap<u64, Weak<Mount>>>,
+    /// Devices in the order in which they were met; the root's is the first.
+    devices: RwLock<Vec<u64>>,
 }
 
 impl Mounts {
     pub(super) fn new(handles: FileHandles) -> Self {
-        Mounts { handles, by_id: Mutex::default() }
+        Mounts { handles, by_id: Mutex::default(), devices: RwLock::default() }
     }
 
     /// The mount of the inode with attributes `stat` that `open` opens with the flags it is
@@ -58,11 +67,46 @@ impl Mounts {
             return Err(Errno::EOPNOTSUPP);
         }
         let any = open(OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC)?;
-        let is_local = LOCAL.contains(&rustix::fs::fstatfs(any)?.f_type);
-        let mount = Arc::new(Mount { dir, is_local });
+        let is_local = LOCAL.contains(&rustix::fs::fstatfs(&any)?.f_type);
+        let kind = u32::from(stat.stx_mode) & libc::S_IFMT;
+        let any = matches!(kind, libc::S_IFDIR | libc::S_IFREG).then_some(any);
+        let mount = Arc::new(Mount { dir, any, is_local });
         by_id.retain(|_, mount| mount.strong_count() > 0);
         by_id.insert(id.mount, Arc::downgrade(&mount));
         Ok(mount)
+    }
+
+    /// All mounts that are in use, as any inode on each; those of which we have met nothing but
+    /// special files are left out.
+    pub(super) fn for_each(
+        &self,
+        mut with: impl FnMut(BorrowedFd<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        let mounts: Vec<_> = by_id.values().filter_map(Weak::upgrade).collect();
+        drop(by_id);
+        mounts.iter().filter_map(|mount| mount.any()).try_for_each(&mut with)
+    }
+
+    /// An inode number that no other inode of the share has, whatever file system it is on. Those
+    /// of the root's file system stay as they are.
+    pub(super) fn unique_ino(&self, dev: u64, ino: u64) -> u64 {
+        let known = self.devices.read().unwrap_or_else(PoisonError::into_inner);
+        let at = known.iter().position(|known| *known == dev);
+        drop(known);
+        let at = at.unwrap_or_else(|| {
+            let mut devices = self.devices.write().unwrap_or_else(PoisonError::into_inner);
+            devices.iter().position(|known| *known == dev).unwrap_or_else(|| {
+                devices.push(dev);
+                devices.len() - 1
+            })
+        }) as u64;
+        match (at, ino >> 48) {
+            (0, _) => ino,
+            (1..0x4000, 0) => 1 << 63 | at << 48 | ino,
+            // Too many devices or too large a number to put them side by side: mixed.
+            _ => 3 << 62 | (at ^ ino.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 2,
+        }
     }
 }
 
@@ -107,4 +151,22 @@ fn dir_for_handles(
 /// Opens `.` of a directory descriptor.
 pub(super) fn reopen_dir(dir: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd> {
     Ok(rustix::fs::openat(dir, c".", flags, Mode::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_inodes_have_one_number() {
+        let mounts = Mounts::new(FileHandles::Prefer);
+        assert_eq!(mounts.unique_ino(7, 5), 5, "the root's own");
+        let mut seen = std::collections::HashSet::new();
+        for dev in [7, 8, 9] {
+            for ino in [1, 2, 5, (1 << 48) - 1, 1 << 48, 1 << 52, 3 << 60] {
+                assert!(seen.insert(mounts.unique_ino(dev, ino)), "{dev}:{ino}");
+            }
+        }
+        assert_eq!(mounts.unique_ino(8, 5), mounts.unique_ino(8, 5));
+    }
 }

@@ -74,6 +74,27 @@ pub(super) fn getdents(dir: BorrowedFd<'_>, records: &mut Vec<u8>) -> Result<()>
     Ok(())
 }
 
+/// `ioctl(2)` on `LEN` bytes, which must be what `command` reads or writes at most.
+pub(super) fn ioctl<const LEN: usize>(
+    fd: BorrowedFd<'_>,
+    command: u32,
+    data: &mut [u8],
+) -> Result<()> {
+    // Room for commands that take the flags' int for the long that their number says.
+    let mut bytes = [0u64; 4];
+    let raw: &mut [u8; 32] = zerocopy::transmute_mut!(&mut bytes);
+    raw[..LEN].copy_from_slice(&data[..LEN]);
+    // SAFETY: the four commands that are used read and write at most 28 bytes; there are 32,
+    // aligned for any of them.
+    let done =
+        unsafe { libc::ioctl(fd.as_raw_fd(), libc::c_ulong::from(command), raw.as_mut_ptr()) };
+    if done != 0 {
+        return Err(Errno::last());
+    }
+    data[..LEN].copy_from_slice(&raw[..LEN]);
+    Ok(())
+}
+
 /// `close(2)`, with what it reports.
 pub(super) fn close(fd: OwnedFd) -> Result<()> {
     // SAFETY: we own the descriptor, and Linux closes it also if it reports an error.

@@ -225,6 +225,16 @@ impl Filesystem for Echo {
     fn copy_file_range(&self, copy: &CopyRange) -> Result<u64> {
         Ok(hash((copy.from, copy.to, copy.len, copy.flags)) % 1000)
     }
+    fn ioctl(
+        &self,
+        node: NodeId,
+        handle: (Handle, bool),
+        command: u32,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize> {
+        fill(output, (node, handle, command, input))
+    }
     fn syncfs(&self, node: NodeId) -> Result<()> {
         told((node, "syncfs"))
     }

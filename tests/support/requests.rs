@@ -96,6 +96,9 @@ pub fn one_of_each() -> Vec<(Opcode, Vec<u8>)> {
                     (copy.fh_in, copy.nodeid_out, copy.fh_out, copy.len) = (7, 2, 8, 1000);
                 })]
             }
+            Opcode::Ioctl => vec![arg::<IoctlIn>(|ioctl| {
+                (ioctl.fh, ioctl.cmd, ioctl.in_size, ioctl.out_size) = (7, 9, 4, 160);
+            })],
             Opcode::Syncfs => vec![arg::<SyncfsIn>(|_| {})],
             Opcode::Statx => vec![arg::<StatxIn>(|statx| statx.sx_mask = 0xfff)],
             _ => vec![vec![0; opcode.fixed_len()]],
@@ -116,6 +119,7 @@ pub fn one_of_each() -> Vec<(Opcode, Vec<u8>)> {
             Opcode::Symlink => vec![name, b"some/target\0"],
             Opcode::Rename | Opcode::Rename2 => vec![name, b"other\0"],
             Opcode::Setxattr => vec![name, b"value"],
+            Opcode::Ioctl => vec![b"data"],
             Opcode::Write => vec![&[0x5a; 300]],
             _ => vec![],
         }
