@@ -4,6 +4,8 @@
 
 pub mod mem;
 
+pub mod work;
+
 pub mod fuse;
 
 pub mod passthrough;

@@ -7,7 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use ferryfs::fuse::abi::*;
-use ferryfs::fuse::{Carrier, Opcode, Scratch, Served, Session};
+use ferryfs::fuse::{Carrier, Opcode, Patience, Scratch, Served, Session};
 use ferryfs::mem::{Input, Output, Segment};
 use ferryfs::passthrough::{Config, Passthrough};
 use support::requests::{arg, init, request};
@@ -42,7 +42,12 @@ fn allocations(session: &Session<Passthrough>, request: &[u8]) -> usize {
     let (readable, writable) = ([Segment::from(&mut request[..])], [Segment::from(&mut reply[..])]);
     let mut scratch = Scratch::new();
     let mut once = || {
-        let served = session.serve(&mut scratch, Input::new(&readable), Output::new(&writable));
+        let served = session.serve(
+            &mut scratch,
+            Input::new(&readable),
+            Output::new(&writable),
+            Patience::None,
+        );
         assert!(matches!(served, Served::Reply(_)));
     };
     once();

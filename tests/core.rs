@@ -4,7 +4,7 @@
 mod support;
 
 use ferryfs::fuse::abi::*;
-use ferryfs::fuse::{Carrier, Opcode, Scratch, Served, Session};
+use ferryfs::fuse::{Carrier, Opcode, Patience, Scratch, Served, Session};
 use ferryfs::mem::{Input, Output, Segment};
 use support::echo::Echo;
 use support::requests::{arg, extended, init, init_offering, one_of_each, request};
@@ -248,8 +248,12 @@ fn a_ring_entry_is_served_in_place() {
         let (input, output) = unsafe {
             (Segment::from_raw(base, request.len()), Segment::from_raw(base, entry.len()))
         };
-        let served =
-            session.serve(&mut Scratch::new(), Input::new(&[input]), Output::new(&[output]));
+        let served = session.serve(
+            &mut Scratch::new(),
+            Input::new(&[input]),
+            Output::new(&[output]),
+            Patience::Storage,
+        );
         assert_eq!(served, expected.0, "{opcode:?}");
         let Served::Reply(len) = served else { panic!("{opcode:?}: {served:?}") };
         assert_eq!(entry[..len as usize], expected.1[..len as usize], "{opcode:?}");

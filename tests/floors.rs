@@ -5,8 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the lowest up; a line of floors that do not use one another shares a number.
-const FLOORS: [(&str, u32); 6] =
-    [("mem", 0), ("fuse", 1), ("passthrough", 2), ("vhost", 3), ("dev", 3), ("daemon", 4)];
+const FLOORS: [(&str, u32); 7] = [
+    ("mem", 0),
+    ("work", 0),
+    ("fuse", 1),
+    ("passthrough", 2),
+    ("vhost", 3),
+    ("dev", 3),
+    ("daemon", 4),
+];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

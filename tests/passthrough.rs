@@ -128,7 +128,7 @@ fn an_open_file_stays_usable_after_its_last_name_is_gone() {
         assert_eq!(share.read(file, handle), b"content", "{mode:?}");
         let change = AttrChange { mode: Some(0o600), size: Some(3), ..AttrChange::default() };
         assert_eq!(share.fs.setattr(&user(0), file, &change).unwrap().attr.size, 3, "{mode:?}");
-        share.fs.release(file, handle).unwrap();
+        share.fs.release(file, handle, false).unwrap();
         share.put_all_away();
         assert_eq!(share.attr(file).unwrap_err(), Errno::ESTALE, "{mode:?}");
     }
@@ -151,7 +151,7 @@ fn everything_is_given_back_when_it_is_forgotten() {
             nodes.iter().map(|node| share.fs.open(*node, 0, false).unwrap().handle).collect();
         let dir = share.fs.opendir(share.root(), 0).unwrap().handle;
         for (node, handle) in nodes.iter().zip(handles) {
-            share.fs.release(*node, handle).unwrap();
+            share.fs.release(*node, handle, false).unwrap();
             share.fs.forget(*node, 100);
             assert_eq!(share.attr(*node).unwrap_err(), Errno::ESTALE);
         }
@@ -172,7 +172,7 @@ fn the_end_of_a_session_leaves_only_the_root() {
         share.fs.end();
         assert_eq!((share.fs.inodes(), share.fs.handles()), (1, 0));
         assert_eq!(share.attr(file).unwrap_err(), Errno::ESTALE);
-        assert_eq!(share.fs.release(file, handle), Err(Errno::EBADF));
+        assert_eq!(share.fs.release(file, handle, false), Err(Errno::EBADF));
         assert_eq!(share.fs.releasedir(share.root(), dir), Err(Errno::EBADF));
         assert_ne!(share.find("file"), file);
     }
@@ -197,7 +197,7 @@ fn too_many_open_files_are_the_guests_error_and_not_the_daemons() {
         // What needs no new descriptor goes on.
         share.find("other");
         assert_eq!(share.read(file, handles[0]), b"x");
-        share.fs.release(file, handles.pop().unwrap()).unwrap();
+        share.fs.release(file, handles.pop().unwrap(), false).unwrap();
         share.fs.open(file, 0, false).unwrap();
     }
 }
@@ -381,7 +381,7 @@ fn a_label_is_there_from_the_beginning_and_nothing_is_left_of_a_failure() {
                     assert_eq!(get(&share, node, c"security.selinux").unwrap(), b"a_t");
                     share.fs.forget(node, 1);
                 }
-                share.fs.release(file.node, opened.handle).unwrap();
+                share.fs.release(file.node, opened.handle, false).unwrap();
             } else {
                 assert_eq!((dir.unwrap_err(), file.unwrap_err()), (Errno::ERANGE, Errno::ERANGE));
             }

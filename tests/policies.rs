@@ -67,7 +67,7 @@ fn data_stays_in_the_guests_cache_only_while_the_file_is_unchanged() {
     let node = share.find("file");
     let keeps = || {
         let opened = share.fs.open(node, 0, false).unwrap();
-        share.fs.release(node, opened.handle).unwrap();
+        share.fs.release(node, opened.handle, false).unwrap();
         opened.flags & opened::KEEP_CACHE != 0
     };
     let settle = || std::thread::sleep(Duration::from_millis(30));
@@ -115,7 +115,7 @@ fn a_host_file_is_opened_alike_whether_it_was_there_or_made() {
         let how = Create { flags: asked, mode: 0o600, kill_suidgid: false };
         let (entry, opened) = share.fs.create(&user(0), &at, &how).unwrap();
         let created = host_flags(&share.path().join("new"));
-        share.fs.release(entry.node, opened.handle).unwrap();
+        share.fs.release(entry.node, opened.handle, false).unwrap();
         share.fs.open(entry.node, asked, false).unwrap();
         let opened = host_flags(&share.path().join("new"));
         let mut expected = libc::O_RDWR;

@@ -44,6 +44,11 @@ struct Arguments {
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_REQUEST_QUEUES)))]
     num_request_queues: u32,
 
+    /// Threads for requests that wait for storage, at most [default: 16, as with 0]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true,
+          value_parser = clap::value_parser!(u16).range(..=1024))]
+    thread_pool_size: u16,
+
     /// Limit of open files to set [default: the hard limit, at most 1000000]; 0 leaves it alone
     #[arg(long, value_name = "N")]
     rlimit_nofile: Option<u64>,
@@ -80,6 +85,9 @@ pub(super) struct MountSettings {
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(super) log_level: LevelFilter,
 }
+
+/// Enough to keep a disk busy, and few enough not to be noticed.
+const WAITING_THREADS: usize = 16;
 
 /// What to serve, and how.
 #[derive(Debug)]
@@ -149,7 +157,14 @@ impl Arguments {
         Ok(Settings {
             shared_dir,
             socket,
-            device: DeviceConfig { tag, request_queues: self.num_request_queues },
+            device: DeviceConfig {
+                tag,
+                request_queues: self.num_request_queues,
+                waiting_threads: match self.thread_pool_size {
+                    0 => WAITING_THREADS,
+                    threads => threads.into(),
+                },
+            },
             rlimit_nofile: self.rlimit_nofile,
             log_level: self.log_level,
         })

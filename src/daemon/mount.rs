@@ -24,7 +24,9 @@ pub(super) fn main(settings: &MountSettings) -> ExitCode {
     }
 }
 
-fn prepare(settings: &MountSettings) -> Result<(Arc<Mount>, Session<Passthrough>), StartError> {
+fn prepare(
+    settings: &MountSettings,
+) -> Result<(Arc<Mount>, Arc<Session<Passthrough>>), StartError> {
     let open_files = limits::set_open_files(None);
     let config = Config { descriptors: limits::inode_descriptors(open_files), ..Config::default() };
     let source = settings.source.display();
@@ -41,10 +43,10 @@ fn prepare(settings: &MountSettings) -> Result<(Arc<Mount>, Session<Passthrough>
     detach_on_signals(&mount).map_err(|error| {
         StartError::new("signals", error, "give the process room for one more thread")
     })?;
-    Ok((mount, Session::new(share, Carrier::DEV)))
+    Ok((mount, Arc::new(Session::new(share, Carrier::DEV))))
 }
 
-fn serve(settings: &MountSettings, mount: &Mount, session: &Session<Passthrough>) -> ExitCode {
+fn serve(settings: &MountSettings, mount: &Mount, session: &Arc<Session<Passthrough>>) -> ExitCode {
     let (source, at) = (settings.source.display(), settings.mountpoint.display());
     log::info!("Mounted {source} on {at}");
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);

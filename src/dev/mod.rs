@@ -2,6 +2,7 @@
 
 mod device;
 mod mount;
+mod parked;
 mod read_write;
 
 pub use mount::{Mount, MountOptions};

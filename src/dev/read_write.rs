@@ -2,35 +2,38 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::thread;
 
 use rustix::io::Errno;
 
 use super::device;
-use crate::fuse::{Carrier, Filesystem, Scratch, Served, Session};
+use super::parked::Parked;
+use crate::fuse::{Carrier, Filesystem, Patience, Scratch, Served, Session};
 use crate::mem::{Input, Output, Segment};
 
 /// Room for the longest request or reply: the largest WRITE or READ, and what goes with it.
-const BUFFER: usize = (Carrier::DEV.max_write as usize) + 8192;
+pub(super) const BUFFER: usize = (Carrier::DEV.max_write as usize) + 8192;
 
 /// Serves a mounted device with `threads` threads until it is unmounted.
 ///
 /// # Errors
 /// A thread or a descriptor for it cannot be made, or the device fails in an unexpected way.
-pub fn serve<F: Filesystem>(
-    session: &Session<F>,
+pub fn serve<F: Filesystem + 'static>(
+    session: &Arc<Session<F>>,
     device: BorrowedFd<'_>,
     threads: usize,
 ) -> io::Result<()> {
-    let devices: io::Result<Vec<OwnedFd>> =
-        (0..threads.max(1)).map(|_| device::clone(device)).collect();
+    let devices: io::Result<Vec<_>> =
+        (0..threads.max(1)).map(|_| device::clone(device).map(Arc::new)).collect();
     let devices = devices?;
+    let parked = Parked::new(session);
     let ended = thread::scope(|scope| {
         let workers: io::Result<Vec<_>> = devices
             .iter()
             .map(|device| {
                 let worker = thread::Builder::new().name("fuse".into());
-                worker.spawn_scoped(scope, || work(session, device.as_fd()))
+                worker.spawn_scoped(scope, || work(session, device, &parked))
             })
             .collect();
         let ended = workers?.into_iter().map(|worker| {
@@ -38,15 +41,20 @@ pub fn serve<F: Filesystem>(
         });
         ended.fold(Ok(()), Result::and)
     });
+    drop(parked);
     session.reset();
     ended
 }
 
-fn work<F: Filesystem>(session: &Session<F>, device: BorrowedFd<'_>) -> io::Result<()> {
+fn work<F: Filesystem + 'static>(
+    session: &Session<F>,
+    device: &Arc<OwnedFd>,
+    parked: &Parked<F>,
+) -> io::Result<()> {
     let mut scratch = Scratch::new();
     let (mut request, mut reply) = (vec![0; BUFFER], vec![0; BUFFER]);
     loop {
-        let len = match rustix::io::read(device, &mut request) {
+        let len = match rustix::io::read(device.as_fd(), &mut request) {
             Ok(len) => len,
             // Unmounted.
             Err(Errno::NODEV) => return Ok(()),
@@ -54,19 +62,35 @@ fn work<F: Filesystem>(session: &Session<F>, device: BorrowedFd<'_>) -> io::Resu
             Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => continue,
             Err(error) => return Err(error.into()),
         };
+        if parked.interrupts(&request[..len]) {
+            continue;
+        }
         let served = {
             let (readable, writable) =
                 ([Segment::from(&mut request[..len])], [Segment::from(&mut reply[..])]);
-            session.serve(&mut scratch, Input::new(&readable), Output::new(&writable))
+            let (input, output) = (Input::new(&readable), Output::new(&writable));
+            session.serve(&mut scratch, input, output, Patience::Storage)
         };
-        let Served::Reply(size) = served else { continue };
-        let reply = &reply[..size as usize];
-        match rustix::io::write(device, reply) {
-            Ok(_) => {}
-            Err(Errno::NODEV) => return Ok(()),
-            // The caller was interrupted and will never know what it was given.
-            Err(Errno::NOENT) => session.take_back(&request[..len], reply),
-            Err(error) => log::error!("The kernel refuses a reply: {error}"),
+        match served {
+            Served::Reply(size) => send(session, device, &request[..len], &reply[..size as usize]),
+            Served::Later(_) => parked.park(device, &request[..len]),
+            Served::Silent | Served::Unanswerable => {}
         }
+    }
+}
+
+/// Sends a reply, on the descriptor by which its request came.
+pub(super) fn send<F: Filesystem>(
+    session: &Session<F>,
+    device: &OwnedFd,
+    request: &[u8],
+    reply: &[u8],
+) {
+    match rustix::io::write(device, reply) {
+        // Unmounted: nobody waits for it any more.
+        Ok(_) | Err(Errno::NODEV) => {}
+        // The caller was interrupted and will never know what it was given.
+        Err(Errno::NOENT) => session.take_back(request, reply),
+        Err(error) => log::error!("The kernel refuses a reply: {error}"),
     }
 }

@@ -6,11 +6,13 @@ use super::dirents::DirSink;
 use super::errno::{Errno, Result};
 use super::extensions::Extensions;
 use super::filesystem::{
-    AttrChange, Caller, CopyRange, Create, Created, Filesystem, Handle, NewNode, NodeId, SetTime,
+    AttrChange, Caller, CopyRange, Create, Created, Filesystem, Handle, Lock, NewNode, NodeId,
+    SetTime,
 };
 use super::flags::{self, init, setattr};
 use super::name::Name;
 use super::opcode::Opcode;
+use super::session::Patience;
 use crate::mem::{Input, Output};
 
 /// What is known of a request before its arguments are.
@@ -20,6 +22,7 @@ pub(super) struct Request<'a> {
     /// Accepted INIT flags.
     pub(super) agreed: u64,
     pub(super) extensions: &'a [u8],
+    pub(super) patience: Patience,
 }
 
 /// Where data comes from and goes to.
@@ -127,7 +130,7 @@ pub(super) fn call<F: Filesystem>(
         Opcode::Read => {
             let arg: ReadIn = args.fixed()?;
             limit(reply, arg.size)?;
-            fs.read(node, Handle(arg.fh), arg.offset, arg.flags, reply)?;
+            fs.read(node, Handle(arg.fh), arg.offset, request.patience, reply)?;
         }
         Opcode::Write => {
             let arg: WriteIn = args.fixed()?;
@@ -141,7 +144,11 @@ pub(super) fn call<F: Filesystem>(
             reply.put(&WriteOut { size: count32(size)?, padding: 0 })?;
         }
         Opcode::Statfs => reply.put(&fs.statfs(node)?)?,
-        Opcode::Release => fs.release(node, Handle(args.fixed::<ReleaseIn>()?.fh))?,
+        Opcode::Release => {
+            let arg: ReleaseIn = args.fixed()?;
+            let unlock = arg.release_flags & flags::release::FLOCK_UNLOCK != 0;
+            fs.release(node, Handle(arg.fh), unlock)?;
+        }
         Opcode::Fsync => {
             let arg: FsyncIn = args.fixed()?;
             let data_only = arg.fsync_flags & flags::fsync::FDATASYNC != 0;
@@ -232,13 +239,21 @@ pub(super) fn call<F: Filesystem>(
             reply.put_bytes(&output[..len])?;
         }
         Opcode::Syncfs => fs.syncfs(node)?,
-        Opcode::Getlk
-        | Opcode::Setlk
-        | Opcode::Setlkw
-        | Opcode::Bmap
-        | Opcode::Poll
-        | Opcode::Setupmapping
-        | Opcode::Removemapping => return Err(Errno::ENOSYS),
+        Opcode::Getlk => {
+            let arg: LkIn = args.fixed()?;
+            reply.put(&fs.getlk(node, Handle(arg.fh), &lock(&arg))?)?;
+        }
+        Opcode::Setlk | Opcode::Setlkw => {
+            let arg: LkIn = args.fixed()?;
+            let waits = request.opcode == Opcode::Setlkw;
+            match fs.setlk(node, Handle(arg.fh), &lock(&arg)) {
+                Err(Errno::EAGAIN) if waits => return Err(Errno::NOT_YET),
+                set => set?,
+            }
+        }
+        Opcode::Bmap | Opcode::Poll | Opcode::Setupmapping | Opcode::Removemapping => {
+            return Err(Errno::ENOSYS);
+        }
         Opcode::Init
         | Opcode::Destroy
         | Opcode::Forget
@@ -306,6 +321,11 @@ fn copy_range(node: NodeId, arg: &CopyFileRangeIn) -> CopyRange {
         len: arg.len,
         flags: arg.flags,
     }
+}
+
+fn lock(arg: &LkIn) -> Lock {
+    let flock = arg.lk_flags & flags::lock::FLOCK != 0;
+    Lock { owner: arg.owner, range: arg.lk, flock }
 }
 
 fn attr_change(arg: &SetattrIn) -> AttrChange {

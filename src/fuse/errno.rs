@@ -19,12 +19,18 @@ macro_rules! errnos {
 }
 
 errnos! {
-    E2BIG EACCES EBADF EEXIST EFAULT EFBIG EINVAL EIO EISDIR ELOOP EMFILE ENAMETOOLONG ENFILE
-    ENODATA ENOENT ENOMEM ENOSYS ENOTDIR ENOTEMPTY ENOTTY ENXIO EOPNOTSUPP EOVERFLOW EPERM EPROTO
-    ERANGE EROFS ESTALE EXDEV
+    E2BIG EACCES EAGAIN EBADF EEXIST EFAULT EFBIG EINTR EINVAL EIO EISDIR ELOOP EMFILE ENAMETOOLONG ENFILE
+    ENODATA ENOENT ENOLCK ENOMEM ENOSYS ENOTDIR ENOTEMPTY ENOTTY ENXIO EOPNOTSUPP EOVERFLOW EPERM EPROTO
+    ERANGE EROFS ESTALE ETXTBSY EXDEV
 }
 
 impl Errno {
+    /// Not an answer: the request would wait for storage, and nothing of it was done. For file
+    /// systems that were asked not to wait.
+    pub const WAITS: Errno = Errno(0x1000);
+    /// Not an answer: what the request waits for has not happened; it is to be tried again.
+    pub const NOT_YET: Errno = Errno(0x1001);
+
     /// The number, positive.
     #[must_use]
     pub fn raw(self) -> i32 {

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use zerocopy::FromZeros;
 
-use super::abi::{Attr, AttrOut, EntryOut, Kstatfs, OpenOut, Statx, StatxOut};
+use super::abi::{Attr, AttrOut, EntryOut, FileLock, Kstatfs, OpenOut, Statx, StatxOut};
 use super::dirents::DirSink;
 use super::errno::{Errno, Result};
 use super::extensions::SecurityContext;
 use super::init::Negotiated;
 use super::name::Name;
+use super::opcode::Opcode;
+use super::session::Patience;
 use crate::mem::{Input, Output};
 
 /// Names an inode for as long as the guest remembers it; never used for another one after that.
@@ -194,6 +196,18 @@ impl Opened {
 /// What CREATE and TMPFILE return.
 pub type Created = (Entry, Opened);
 
+/// A lock as fcntl(2) or flock(2) has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Lock {
+    /// Who holds it: a process's files, or an open file.
+    pub owner: u64,
+    /// The bytes, to `i64::MAX` for all that will ever be, and the type: `F_RDLCK`, `F_WRLCK` or
+    /// `F_UNLCK`.
+    pub range: FileLock,
+    /// It is an flock(2), and of the whole file.
+    pub flock: bool,
+}
+
 /// What COPY_FILE_RANGE shall copy.
 #[derive(Clone, Copy, Debug)]
 pub struct CopyRange {
@@ -228,6 +242,12 @@ pub trait Filesystem: Send + Sync {
 
     /// The session is over: all inodes but the root, handles and locks are to be given up.
     fn end(&self) {}
+
+    /// True if a request is likely to wait for storage. It is then served where others do not wait
+    /// behind it.
+    fn may_wait(&self, opcode: Opcode, node: NodeId) -> bool {
+        false
+    }
 
     /// Looks `name` up in `parent`.
     fn lookup(&self, by: &Caller, parent: NodeId, name: &Name) -> Result<Entry> {
@@ -303,13 +323,14 @@ pub trait Filesystem: Send + Sync {
         Err(Errno::ENOSYS)
     }
 
-    /// Reads at `offset` until `out` is full or the file ends; returns what was put.
+    /// Reads at `offset` until `out` is full or the file ends; returns what was put. Without
+    /// patience, data that is not there yet is [`Errno::WAITS`].
     fn read(
         &self,
         node: NodeId,
         handle: Handle,
         offset: u64,
-        flags: u32,
+        patience: Patience,
         out: &mut Output<'_>,
     ) -> Result<usize> {
         Err(Errno::ENOSYS)
@@ -333,8 +354,8 @@ pub trait Filesystem: Send + Sync {
         Err(Errno::ENOSYS)
     }
 
-    /// The last user of an open file is gone.
-    fn release(&self, node: NodeId, handle: Handle) -> Result<()> {
+    /// The last user of an open file is gone; `unlock` if it may have held an flock(2).
+    fn release(&self, node: NodeId, handle: Handle, unlock: bool) -> Result<()> {
         Err(Errno::ENOSYS)
     }
 
@@ -438,6 +459,16 @@ pub trait Filesystem: Send + Sync {
 
     /// Copies between two open files; returns how many bytes.
     fn copy_file_range(&self, copy: &CopyRange) -> Result<u64> {
+        Err(Errno::ENOSYS)
+    }
+
+    /// The first lock that keeps `lock` from being set, as an unlocked range if there is none.
+    fn getlk(&self, node: NodeId, handle: Handle, lock: &Lock) -> Result<FileLock> {
+        Err(Errno::ENOSYS)
+    }
+
+    /// Sets a lock, or with `F_UNLCK` takes it away. `EAGAIN` if another one is in the way.
+    fn setlk(&self, node: NodeId, handle: Handle, lock: &Lock) -> Result<()> {
         Err(Errno::ENOSYS)
     }
 

@@ -43,6 +43,8 @@ bits! {
     mod release: u32 { FLUSH = 0; FLOCK_UNLOCK = 1; }
     /// FSYNC and FSYNCDIR.
     mod fsync: u32 { FDATASYNC = 0; }
+    /// GETLK, SETLK and SETLKW.
+    mod lock: u32 { FLOCK = 0; }
     /// IOCTL (`FUSE_IOCTL_*`).
     mod ioctl: u32 { COMPAT = 0; UNRESTRICTED = 1; RETRY = 2; THIRTY_TWO_BIT = 3; DIR = 4; }
     /// SETXATTR with SETXATTR_EXT.

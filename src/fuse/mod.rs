@@ -21,10 +21,10 @@ pub use dirents::{DirSink, Record};
 pub use errno::{Errno, Result};
 pub use extensions::SecurityContext;
 pub use filesystem::{
-    AttrChange, Attributes, Caller, CopyRange, Create, Created, Entry, Filesystem, Handle, NewNode,
-    NodeId, Opened, SetTime, StatxAttributes,
+    AttrChange, Attributes, Caller, CopyRange, Create, Created, Entry, Filesystem, Handle, Lock,
+    NewNode, NodeId, Opened, SetTime, StatxAttributes,
 };
 pub use init::{Carrier, Negotiated};
 pub use name::Name;
 pub use opcode::Opcode;
-pub use session::{Scratch, Served, Session};
+pub use session::{Patience, Scratch, Served, Session, Wait, give_up};

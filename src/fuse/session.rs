@@ -23,6 +23,26 @@ pub enum Served {
     Silent,
     /// There was no room for even a reply's header.
     Unanswerable,
+    /// Nothing was done and nothing put: serve the request once more.
+    Later(Wait),
+}
+
+/// What a request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Storage: serve it on a thread that has [`Patience::Storage`].
+    Storage,
+    /// Something that others do, as giving up a lock: try again after a while.
+    Event,
+}
+
+/// How long serving a request may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// No longer than the work itself: other requests are behind it.
+    None,
+    /// As long as storage takes.
+    Storage,
 }
 
 /// Private memory of one worker: what is judged is copied here, once.
@@ -89,8 +109,14 @@ impl<F: Filesystem> Session<F> {
     /// Serves one request: takes it from `input`, does it, and puts the reply into `output`.
     ///
     /// Exactly one reply is put for every request that has one, and its length in the header is
-    /// what is returned.
-    pub fn serve(&self, scratch: &mut Scratch, mut input: Input<'_>, output: Output<'_>) -> Served {
+    /// what is returned; unless the request has to wait.
+    pub fn serve(
+        &self,
+        scratch: &mut Scratch,
+        mut input: Input<'_>,
+        output: Output<'_>,
+        patience: Patience,
+    ) -> Served {
         let arrived = input.len();
         let mut head = [0; size_of::<InHeader>()];
         if input.take(&mut head).is_err() {
@@ -114,7 +140,7 @@ impl<F: Filesystem> Session<F> {
             (None, _) => answer(head.unique, output, |_| Err(Errno::ENOSYS)),
             (_, None) => answer(head.unique, output, |_| Err(Errno::EINVAL)),
             (Some(opcode), Some(_)) => answer(head.unique, output, |room| {
-                self.judge(opcode, &head, scratch, input, room).inspect_err(|error| {
+                self.judge(opcode, &head, scratch, (input, patience), room).inspect_err(|error| {
                     log::trace!("{opcode:?} of node {}: {error:?}", head.nodeid);
                 })
             }),
@@ -139,7 +165,7 @@ impl<F: Filesystem> Session<F> {
         opcode: Opcode,
         head: &InHeader,
         scratch: &mut Scratch,
-        mut input: Input<'_>,
+        (mut input, patience): (Input<'_>, Patience),
         reply: &mut Output<'_>,
     ) -> Result<()> {
         let agreed = self.agreed();
@@ -149,13 +175,16 @@ impl<F: Filesystem> Session<F> {
         if reply.room() < opcode.reply_len() || input.len() < opcode.fixed_len() {
             return Err(Errno::EINVAL);
         }
+        if patience == Patience::None && self.fs.may_wait(opcode, NodeId(head.nodeid)) {
+            return Err(Errno::WAITS);
+        }
         let judged = opcode.copied_len(size_of::<InHeader>() + input.len()) - size_of::<InHeader>();
         let copy = scratch.request.get_mut(..judged).ok_or(Errno::E2BIG)?;
         input.take(copy)?;
         let mut args = Args::new(copy);
         let extensions = args.tail(usize::from(head.total_extlen) * 8)?;
         let agreed = agreed.unwrap_or_default();
-        let request = Request { opcode, head, agreed, extensions };
+        let request = Request { opcode, head, agreed, extensions, patience };
         let room = Room { data: input, reply, value: &mut scratch.value };
         match opcode {
             Opcode::Init => self.start(&mut args, room.reply),
@@ -223,6 +252,18 @@ impl<F: Filesystem> Session<F> {
     }
 }
 
+/// Puts the reply to a request that was given up while it had to wait.
+pub fn give_up(mut request: Input<'_>, reply: Output<'_>, error: Errno) -> Served {
+    let mut head = [0; size_of::<InHeader>()];
+    match request.take(&mut head) {
+        Ok(()) => {
+            let head: InHeader = zerocopy::transmute!(head);
+            answer(head.unique, reply, |_| Err(error))
+        }
+        Err(_) => answer(0, reply, |_| Err(error)),
+    }
+}
+
 fn word(input: &mut Input<'_>) -> Option<u64> {
     let mut word = [0; 8];
     input.take(&mut word).ok()?;
@@ -240,6 +281,8 @@ fn answer(
     };
     let (error, body) = match fill(&mut output) {
         Ok(()) => (0, output.filled()),
+        Err(Errno::WAITS) => return Served::Later(Wait::Storage),
+        Err(Errno::NOT_YET) => return Served::Later(Wait::Event),
         Err(error) => (-error.raw(), 0),
     };
     let Ok(len) = u32::try_from(size_of::<OutHeader>() + body) else {

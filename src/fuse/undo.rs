@@ -22,13 +22,13 @@ pub(super) fn undo<F: Filesystem>(fs: &F, opcode: Opcode, node: NodeId, body: &[
         }
         Opcode::Create | Opcode::Tmpfile => {
             if let Ok(created) = CreateOut::read_from_bytes(body) {
-                let _ = fs.release(NodeId(created.entry.nodeid), Handle(created.open.fh));
+                let _ = fs.release(NodeId(created.entry.nodeid), Handle(created.open.fh), false);
                 forget(&created.entry);
             }
         }
         Opcode::Open => {
             if let Ok(opened) = OpenOut::read_from_bytes(body) {
-                let _ = fs.release(node, Handle(opened.fh));
+                let _ = fs.release(node, Handle(opened.fh), false);
             }
         }
         Opcode::Opendir => {

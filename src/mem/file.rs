@@ -13,15 +13,21 @@ impl Output<'_> {
     /// Reads from `file` at `offset` into the room that is left, until the room is full, the
     /// file ends or nothing more comes. Returns the number of bytes, which may be 0.
     ///
-    /// A short `preadv2` is the end of a regular file: there is no second call to find out.
+    /// A short `preadv2` is the end of a regular file: there is no second call to find out. With
+    /// `RWF_NOWAIT` in the flags it may also mean that the rest is not in memory.
     ///
     /// # Errors
     /// The call's errno; `EINVAL` for an offset above `i64::MAX`.
-    pub fn fill_from(&mut self, file: BorrowedFd<'_>, offset: u64) -> io::Result<usize> {
+    pub fn fill_from(
+        &mut self,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        flags: i32,
+    ) -> io::Result<usize> {
         let count = transfer(&self.rest, offset, |runs, count, at| {
             // SAFETY: `runs` are iovecs over memory that the cursor keeps valid (Segment's
             // contract); the kernel copies into it and tolerates concurrent changes.
-            unsafe { libc::preadv2(file.as_raw_fd(), runs, count, at, 0) }
+            unsafe { libc::preadv2(file.as_raw_fd(), runs, count, at, flags) }
         })?;
         self.rest.advance(count);
         self.filled += count;
@@ -103,7 +109,7 @@ mod tests {
         let runs = [Segment::from(a), Segment::from(b)];
         let mut output = Output::new(&runs);
         output.put_bytes(b"=").unwrap();
-        assert_eq!(output.fill_from(file.as_fd(), 3).unwrap(), 8);
+        assert_eq!(output.fill_from(file.as_fd(), 3, 0).unwrap(), 8);
         assert_eq!((output.filled(), output.room()), (9, 7));
         assert_eq!(&back, b"=23456789-------");
     }
@@ -113,7 +119,7 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         let mut byte = [0u8];
         let runs = [Segment::from(&mut byte[..])];
-        let error = Output::new(&runs).fill_from(file.as_fd(), 1 << 63).unwrap_err();
+        let error = Output::new(&runs).fill_from(file.as_fd(), 1 << 63, 0).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
         let error = Input::new(&runs).drain_to(file.as_fd(), u64::MAX, 0).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EINVAL));

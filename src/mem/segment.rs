@@ -31,6 +31,15 @@ impl<'m> Segment<'m> {
         Segment { run: libc::iovec { iov_base: base.cast(), iov_len: len }, memory: PhantomData }
     }
 
+    /// The same run for as long as the caller says.
+    ///
+    /// # Safety
+    /// The run must stay mapped for `'l`, as for [`from_raw`](Self::from_raw).
+    #[must_use]
+    pub unsafe fn for_lifetime<'l>(self) -> Segment<'l> {
+        Segment { run: self.run, memory: PhantomData }
+    }
+
     /// Length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {

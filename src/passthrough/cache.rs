@@ -64,7 +64,9 @@ impl Passthrough {
             Cache::Always => opened::KEEP_CACHE,
             Cache::Metadata | Cache::Never => opened::DIRECT_IO | opened::PARALLEL_DIRECT_WRITES,
         };
-        Ok(cache | if inode.mount.is_local { opened::NOFLUSH } else { 0 })
+        // A process's locks end when it closes any descriptor, so that must be told.
+        let no_flush = inode.mount.is_local && !self.has_agreed(init::POSIX_LOCKS);
+        Ok(cache | if no_flush { opened::NOFLUSH } else { 0 })
     }
 
     /// What the guest is told of a directory that it opens.

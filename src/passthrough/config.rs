@@ -72,6 +72,10 @@ pub struct Config {
     /// Tell guests that can see it where other file systems are mounted in the share. Others, and
     /// all without this, get inode numbers that are unique in the whole share.
     pub announce_submounts: bool,
+    /// fcntl(2) locks of the guest hold on the host as well.
+    pub posix_lock: bool,
+    /// flock(2) locks of the guest hold on the host as well.
+    pub flock: bool,
     /// What a guest may remember.
     pub cache: Cache,
     /// How long a guest may use attributes without asking again.
@@ -112,6 +116,8 @@ impl Config {
             posix_acl: Support::Never,
             security_label: Support::Never,
             announce_submounts: true,
+            posix_lock: false,
+            flock: false,
             cache,
             attr_valid: valid,
             entry_valid: valid,
@@ -144,11 +150,13 @@ impl Config {
         self.flags(|support| support == Support::Always)
     }
 
-    /// INIT flags that the cache settings call for.
-    pub(super) fn caching(&self) -> u64 {
+    /// INIT flags that settings of ours alone call for.
+    pub(super) fn own(&self) -> u64 {
         let set = |on, flags| if on { flags } else { 0 };
         set(self.readdirplus, init::DO_READDIRPLUS | init::READDIRPLUS_AUTO)
             | set(self.writeback, init::WRITEBACK_CACHE)
+            | set(self.posix_lock, init::POSIX_LOCKS)
+            | set(self.flock, init::FLOCK_LOCKS)
             | set(self.allow_mmap, init::DIRECT_IO_ALLOW_MMAP)
     }
 

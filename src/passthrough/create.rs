@@ -171,8 +171,9 @@ impl Passthrough {
         let stat = stat_fd(file.as_fd())?;
         let node = self.adopt(file.as_fd(), mount, &stat, place)?;
         let opened = || -> Result<Opened> {
-            let flags = self.file_flags(&*self.inodes.get(node)?, || Ok(stat))?;
-            Ok(Opened { handle: self.insert(OpenFile::new(file, node))?, flags })
+            let inode = self.inodes.get(node)?;
+            let flags = self.file_flags(&inode, || Ok(stat))?;
+            Ok(Opened { handle: self.insert(OpenFile::new(file, node, &inode))?, flags })
         };
         let opened = opened().inspect_err(|_| self.inodes.forget(node, 1))?;
         Ok((self.entry(node, &stat)?, opened))

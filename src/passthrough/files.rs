@@ -9,21 +9,25 @@ use super::Passthrough;
 use super::descriptors::Fd;
 use super::identity::stat_fd;
 use super::inode::Inode;
+use super::sys;
 use crate::fuse::flags::{init, write};
-use crate::fuse::{CopyRange, Errno, Handle, NodeId, Opened, Result};
-use crate::mem::{Input, Pin};
+use crate::fuse::{CopyRange, Errno, Handle, NodeId, Opcode, Opened, Patience, Result};
+use crate::mem::{Input, Output, Pin};
 
 /// A file that the guest has open.
 pub(super) struct OpenFile {
     fd: Fd,
     node: NodeId,
+    /// It is in memory always: reading it does not wait.
+    is_memory: bool,
     /// When the file was seen to have no capabilities under another name.
     no_capabilities: AtomicU64,
 }
 
 impl OpenFile {
-    pub(super) fn new(fd: Fd, node: NodeId) -> Self {
-        OpenFile { fd, node, no_capabilities: AtomicU64::new(0) }
+    pub(super) fn new(fd: Fd, node: NodeId, inode: &Inode) -> Self {
+        let is_memory = inode.mount.is_memory;
+        OpenFile { fd, node, is_memory, no_capabilities: AtomicU64::new(0) }
     }
 
     pub(super) fn is_of(&self, node: NodeId) -> bool {
@@ -46,7 +50,7 @@ impl Passthrough {
             false => self.reopen(node, &inode, flags)?,
         };
         let flags = self.file_flags(&inode, || stat_fd(file.as_fd()))?;
-        Ok(Opened { handle: self.insert(OpenFile::new(file, node))?, flags })
+        Ok(Opened { handle: self.insert(OpenFile::new(file, node, &inode))?, flags })
     }
 
     /// Opens an inode if it is a regular file. Opening anything else could block, or do things
@@ -101,6 +105,59 @@ impl Passthrough {
         self.files.get(handle.0).filter(|file| file.is_of(node)).ok_or(Errno::EBADF)
     }
 
+    /// Reads; without patience only what is in memory.
+    pub(super) fn read_file(
+        &self,
+        file: &OpenFile,
+        offset: u64,
+        patience: Patience,
+        out: &mut Output<'_>,
+    ) -> Result<usize> {
+        if patience == Patience::Storage || file.is_memory {
+            return Ok(out.fill_from(file.as_fd(), offset, 0)?);
+        }
+        let wanted = out.room();
+        match out.fill_from(file.as_fd(), offset, libc::RWF_NOWAIT).map_err(Errno::from) {
+            // It ends at the file's end, or where the rest is not in memory; that is at a page.
+            Ok(count @ 1..) if count < wanted => {
+                let end = offset + count as u64;
+                let at_the_end =
+                    !end.is_multiple_of(PAGE) || end >= stat_fd(file.as_fd())?.stx_size;
+                if at_the_end { Ok(count) } else { Err(Errno::WAITS) }
+            }
+            Err(Errno::EAGAIN | Errno::EOPNOTSUPP) => Err(Errno::WAITS),
+            read => read,
+        }
+    }
+
+    /// True if a request is likely to wait for storage, or for a server.
+    pub(super) fn waits_for_storage(&self, opcode: Opcode, node: NodeId) -> bool {
+        match opcode {
+            Opcode::Fsync
+            | Opcode::Fsyncdir
+            | Opcode::Syncfs
+            | Opcode::Fallocate
+            | Opcode::CopyFileRange
+            | Opcode::CopyFileRange64 => {
+                self.inodes.get(node).is_ok_and(|inode| !inode.mount.is_memory)
+            }
+            _ => {
+                self.mounts.has_remote()
+                    && self.inodes.get(node).is_ok_and(|inode| !inode.mount.is_local)
+            }
+        }
+    }
+
+    pub(super) fn release_file(&self, node: NodeId, handle: Handle, unlock: bool) -> Result<()> {
+        let file = self.file(node, handle)?;
+        self.locks.release(node, handle);
+        if unlock && self.has_agreed(init::FLOCK_LOCKS) {
+            // Others may still use the descriptor; the lock ends now.
+            sys::flock(file.as_fd(), libc::F_UNLCK)?;
+        }
+        if self.files.remove(handle.0) { Ok(()) } else { Err(Errno::EBADF) }
+    }
+
     /// Writes; to the very end if the guest's descriptor appends and the data does not come from
     /// its page cache, because others may have appended as well.
     pub(super) fn write_file(
@@ -120,10 +177,14 @@ impl Passthrough {
 
     /// Reports what close(2) would. On file systems of this host that is nothing, and a guest that
     /// is told so once never asks again.
-    pub(super) fn flush_file(&self, node: NodeId, handle: Handle) -> Result<()> {
+    pub(super) fn flush_file(&self, node: NodeId, handle: Handle, owner: u64) -> Result<()> {
         let file = self.file(node, handle)?;
+        let locks = self.has_agreed(init::POSIX_LOCKS);
+        if locks {
+            self.locks.flush(node, owner);
+        }
         if self.inodes.get(node)?.mount.is_local {
-            return Err(Errno::ENOSYS);
+            return if locks { Ok(()) } else { Err(Errno::ENOSYS) };
         }
         let copy = self.inodes.open(|| Ok(rustix::io::fcntl_dupfd_cloexec(file.as_fd(), 0)?))?;
         copy.close()
@@ -152,6 +213,9 @@ impl Passthrough {
         Ok(rustix::fs::copy_file_range(from.as_fd(), from_at, to.as_fd(), to_at, len)? as u64)
     }
 }
+
+/// The page cache holds files by these bytes, or by multiples of them.
+const PAGE: u64 = 4096;
 
 /// `MAX_RW_COUNT`: the kernel does no more in one call.
 const MAX_COPY: usize = 0x7fff_f000;

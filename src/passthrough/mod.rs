@@ -17,6 +17,7 @@ mod inode;
 mod inodes;
 mod ioctls;
 mod labels;
+mod locks;
 mod lookup;
 mod mounts;
 mod names;
@@ -33,11 +34,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::fuse::abi::Kstatfs;
+use crate::fuse::abi::{FileLock, Kstatfs};
 use crate::fuse::flags::init;
 use crate::fuse::{
     AttrChange, Attributes, Caller, CopyRange, Create, Created, DirSink, Entry, Errno, Filesystem,
-    Handle, Name, Negotiated, NewNode, NodeId, Opened, Result, StatxAttributes,
+    Handle, Lock, Name, Negotiated, NewNode, NodeId, Opcode, Opened, Patience, Result,
+    StatxAttributes,
 };
 use crate::mem::{Input, Output, Slab};
 
@@ -51,6 +53,7 @@ use files::OpenFile;
 use identity::{FileId, Proof, stat_fd};
 use inode::Inode;
 use inodes::Inodes;
+use locks::Locks;
 use mounts::{Mounts, reopen_dir};
 use worker::Powers;
 use xattrmap::HostName;
@@ -68,6 +71,7 @@ pub struct Passthrough {
     capabilities_set: AtomicU64,
     inodes: Inodes,
     mounts: Mounts,
+    locks: Locks,
     files: Slab<OpenFile>,
     dirs: Slab<OpenDir>,
     /// `/proc/self/fd`: the way from a descriptor to its inode for calls that want a path.
@@ -113,6 +117,7 @@ impl Passthrough {
             agreed: AtomicU64::new(0),
             inodes,
             mounts,
+            locks: Locks::default(),
             files: Slab::new(),
             dirs: Slab::new(),
             proc_fds,
@@ -166,7 +171,7 @@ impl Filesystem for Passthrough {
             | init::HANDLE_KILLPRIV_V2
             | init::SUBMOUNTS
             | self.config.optional()
-            | self.config.caching()
+            | self.config.own()
     }
 
     fn start(&self, agreed: &Negotiated) -> Result<()> {
@@ -175,9 +180,14 @@ impl Filesystem for Passthrough {
     }
 
     fn end(&self) {
+        self.locks.clear();
         self.files.clear();
         self.dirs.clear();
         self.inodes.clear();
+    }
+
+    fn may_wait(&self, opcode: Opcode, node: NodeId) -> bool {
+        self.waits_for_storage(opcode, node)
     }
 
     fn lookup(&self, _: &Caller, parent: NodeId, name: &Name) -> Result<Entry> {
@@ -256,10 +266,10 @@ impl Filesystem for Passthrough {
         node: NodeId,
         handle: Handle,
         offset: u64,
-        _flags: u32,
+        patience: Patience,
         out: &mut Output<'_>,
     ) -> Result<usize> {
-        Ok(out.fill_from(self.file(node, handle)?.as_fd(), offset)?)
+        self.read_file(&*self.file(node, handle)?, offset, patience, out)
     }
 
     fn write(
@@ -278,17 +288,16 @@ impl Filesystem for Passthrough {
         self.stat_fs(node)
     }
 
-    fn release(&self, node: NodeId, handle: Handle) -> Result<()> {
-        self.file(node, handle)?;
-        if self.files.remove(handle.0) { Ok(()) } else { Err(Errno::EBADF) }
+    fn release(&self, node: NodeId, handle: Handle, unlock: bool) -> Result<()> {
+        self.release_file(node, handle, unlock)
     }
 
     fn fsync(&self, node: NodeId, handle: Handle, data_only: bool) -> Result<()> {
         files::sync(self.file(node, handle)?.as_fd(), data_only)
     }
 
-    fn flush(&self, node: NodeId, handle: Handle, _lock_owner: u64) -> Result<()> {
-        self.flush_file(node, handle)
+    fn flush(&self, node: NodeId, handle: Handle, lock_owner: u64) -> Result<()> {
+        self.flush_file(node, handle, lock_owner)
     }
 
     fn setxattr(&self, node: NodeId, name: &CStr, value: &[u8], flags: (u32, u32)) -> Result<()> {
@@ -359,6 +368,14 @@ impl Filesystem for Passthrough {
     fn copy_file_range(&self, copy: &CopyRange) -> Result<u64> {
         self.may_change()?;
         self.copy(copy)
+    }
+
+    fn getlk(&self, node: NodeId, handle: Handle, lock: &Lock) -> Result<FileLock> {
+        self.get_lock(node, handle, lock)
+    }
+
+    fn setlk(&self, node: NodeId, handle: Handle, lock: &Lock) -> Result<()> {
+        self.set_lock(node, handle, lock)
     }
 
     fn ioctl(

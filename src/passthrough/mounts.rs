@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use rustix::fs::{Mode, OFlags, Statx};
@@ -18,8 +19,10 @@ pub(super) struct Mount {
     /// Any inode on it that may be opened, as an `O_PATH` descriptor.
     any: Option<OwnedFd>,
     /// The file system is this host's own: it asks for the caller's ids only when an inode is
-    /// made, and not at every step as servers do.
+    /// made, and not at every step as servers do; and it does not wait for a network.
     pub(super) is_local: bool,
+    /// It keeps files in memory, and never waits for storage.
+    pub(super) is_memory: bool,
 }
 
 impl Mount {
@@ -38,13 +41,20 @@ impl Mount {
 pub(super) struct Mounts {
     handles: FileHandles,
     by_id: Mutex<HashMap<u64, Weak<Mount>>>,
+    /// Some mount is of a file system that may wait for a network.
+    remote: AtomicBool,
     /// Devices in the order in which they were met; the root's is the first.
     devices: RwLock<Vec<u64>>,
 }
 
 impl Mounts {
     pub(super) fn new(handles: FileHandles) -> Self {
-        Mounts { handles, by_id: Mutex::default(), devices: RwLock::default() }
+        Mounts {
+            handles,
+            by_id: Mutex::default(),
+            remote: AtomicBool::new(false),
+            devices: RwLock::default(),
+        }
     }
 
     /// The mount of the inode with attributes `stat` that `open` opens with the flags it is
@@ -67,13 +77,22 @@ impl Mounts {
             return Err(Errno::EOPNOTSUPP);
         }
         let any = open(OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC)?;
-        let is_local = LOCAL.contains(&rustix::fs::fstatfs(&any)?.f_type);
+        let magic = rustix::fs::fstatfs(&any)?.f_type;
+        let (is_local, is_memory) = (LOCAL.contains(&magic), MEMORY.contains(&magic));
         let kind = u32::from(stat.stx_mode) & libc::S_IFMT;
         let any = matches!(kind, libc::S_IFDIR | libc::S_IFREG).then_some(any);
-        let mount = Arc::new(Mount { dir, any, is_local });
+        let mount = Arc::new(Mount { dir, any, is_local, is_memory });
+        if !is_local {
+            self.remote.store(true, Ordering::Relaxed);
+        }
         by_id.retain(|_, mount| mount.strong_count() > 0);
         by_id.insert(id.mount, Arc::downgrade(&mount));
         Ok(mount)
+    }
+
+    /// True if some mount was met that may wait for a network.
+    pub(super) fn has_remote(&self) -> bool {
+        self.remote.load(Ordering::Relaxed)
     }
 
     /// All mounts that are in use, as any inode on each; those of which we have met nothing but
@@ -123,6 +142,9 @@ const LOCAL: [i64; 9] = [
     0xca45_1a4e,
     0x2fc1_2fc1,
 ];
+
+/// `f_type` of tmpfs and ramfs.
+const MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// A directory for handles, if they work on this mount. The first inode met on a mount is its
 /// root; where that is a file, its mount does without handles.

@@ -95,6 +95,32 @@ pub(super) fn ioctl<const LEN: usize>(
     Ok(())
 }
 
+/// `fcntl(2)` with `F_OFD_GETLK` or `F_OFD_SETLK`.
+pub(super) fn lock(fd: BorrowedFd<'_>, command: i32, range: &mut libc::flock64) -> Result<()> {
+    // SAFETY: both commands read, and the first writes, a flock64.
+    let done = unsafe { libc::fcntl(fd.as_raw_fd(), command, &raw mut *range) };
+    if done == 0 {
+        return Ok(());
+    }
+    match Errno::last() {
+        // Both mean that another lock is in the way (fcntl(2)).
+        Errno::EACCES => Err(Errno::EAGAIN),
+        error => Err(error),
+    }
+}
+
+/// `flock(2)` that does not wait, by fcntl's names of the kinds of locks.
+pub(super) fn flock(fd: BorrowedFd<'_>, kind: i32) -> Result<()> {
+    use rustix::fs::FlockOperation;
+    let operation = match kind {
+        libc::F_RDLCK => FlockOperation::NonBlockingLockShared,
+        libc::F_WRLCK => FlockOperation::NonBlockingLockExclusive,
+        libc::F_UNLCK => FlockOperation::Unlock,
+        _ => return Err(Errno::EINVAL),
+    };
+    Ok(rustix::fs::flock(fd, operation)?)
+}
+
 /// `close(2)`, with what it reports.
 pub(super) fn close(fd: OwnedFd) -> Result<()> {
     // SAFETY: we own the descriptor, and Linux closes it also if it reports an error.

@@ -13,9 +13,10 @@ use vmm_sys_util::event::{
     EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
 };
 
+use super::deferred::WaitingRoom;
 use super::log::RegionLog;
 use super::memory::{GuestMemory, Regions};
-use super::queue::{CurrentTerms, Queue};
+use super::queue::{CurrentTerms, Queue, Replies, Shared};
 use super::vring::Vring;
 use crate::fuse::{Filesystem, Session};
 
@@ -51,36 +52,54 @@ pub struct DeviceConfig {
     pub tag: Option<Tag>,
     /// Request queues that the config space names, 1 to [`MAX_REQUEST_QUEUES`].
     pub request_queues: u32,
+    /// Threads for requests that wait for storage, at most.
+    pub waiting_threads: usize,
 }
 
 /// The device: a session, its queues, and what the front-end negotiated.
 pub(super) struct Device<F> {
-    session: Session<F>,
     config: DeviceConfig,
-    queues: Vec<Queue>,
-    terms: CurrentTerms,
+    queues: Vec<Arc<Queue>>,
+    shared: Shared<F>,
     /// The channel to the front-end. Front-ends take its end for that of the daemon, so it is kept
     /// although nothing is said on it.
     back_channel: Mutex<Option<Backend>>,
 }
 
-impl<F: Filesystem> Device<F> {
-    pub(super) fn new(session: Session<F>, config: DeviceConfig, memory: Arc<GuestMemory>) -> Self {
+impl<F: Filesystem + 'static> Device<F> {
+    pub(super) fn new(
+        session: Session<F>,
+        config: DeviceConfig,
+        memory: Arc<GuestMemory>,
+    ) -> io::Result<Self> {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let requests = cpus.clamp(4, 16).max(config.request_queues as usize);
-        Device {
-            session,
-            config,
-            queues: (0..=requests).map(|_| Queue::new()).collect(),
+        let queues: io::Result<_> = (0..=requests).map(|_| Queue::new().map(Arc::new)).collect();
+        let shared = Shared {
+            session: Arc::new(session),
             terms: CurrentTerms::new(Regions::new(memory)),
-            back_channel: Mutex::default(),
-        }
+            waiting: WaitingRoom::new(config.waiting_threads),
+        };
+        Ok(Device { config, queues: queues?, shared, back_channel: Mutex::default() })
+    }
+
+    /// The descriptors by which queues want to be woken, in their order. Their event is
+    /// [`awakened`](Self::awakened).
+    pub(super) fn wakers(&self) -> impl Iterator<Item = &EventConsumer> {
+        self.queues.iter().map(|queue| &queue.away.consumer)
+    }
+
+    /// The event of a queue that is woken, beyond those that the crate uses itself.
+    pub(super) fn awakened(&self) -> u16 {
+        u16::try_from(self.queues.len() + 1).expect("there are at most 64 queues")
     }
 
     /// Ends the guest's session, with all queues at rest.
     pub(super) fn end_session(&self) {
-        let _resting: Vec<_> = self.queues.iter().map(Queue::rest).collect();
-        self.session.reset();
+        let queues = self.queues.iter();
+        let _resting: Vec<_> =
+            queues.map(|queue| queue.rest(&self.shared, Replies::Drop)).collect();
+        self.shared.session.reset();
     }
 }
 
@@ -105,7 +124,7 @@ impl<F: Filesystem + 'static> VhostUserBackend for Device<F> {
     }
 
     fn acked_features(&self, features: u64) {
-        self.terms.change(|terms| {
+        self.shared.terms.change(|terms| {
             terms.event_idx = features & EVENT_IDX != 0;
             terms.indirect = features & INDIRECT_DESC != 0;
             terms.log_writes = features & VhostUserVirtioFeatures::LOG_ALL.bits() != 0;
@@ -146,7 +165,7 @@ impl<F: Filesystem + 'static> VhostUserBackend for Device<F> {
 
     fn update_memory(&self, memory: GuestMemoryAtomic<GuestMemory>) -> io::Result<()> {
         let regions = Arc::new(Regions::new(memory.memory().into_inner()));
-        self.terms.change(|terms| {
+        self.shared.terms.change(|terms| {
             regions.go_on_logging(&terms.regions);
             terms.regions = regions;
         });
@@ -168,7 +187,7 @@ impl<F: Filesystem + 'static> VhostUserBackend for Device<F> {
 
     fn stop_vring(&self, index: u32) -> io::Result<()> {
         if let Some(queue) = self.queues.get(index as usize) {
-            drop(queue.rest());
+            drop(queue.rest(&self.shared, Replies::Give));
         }
         Ok(())
     }
@@ -180,11 +199,13 @@ impl<F: Filesystem + 'static> VhostUserBackend for Device<F> {
         vrings: &[Vring],
         thread: usize,
     ) -> io::Result<()> {
-        let (Some(queue), Some(vring)) = (self.queues.get(thread), vrings.get(usize::from(event)))
-        else {
-            return Ok(());
-        };
-        if let Err(broken) = queue.serve(&self.session, &self.terms, vring) {
+        // One ring a thread, whether it was the guest who kicked or we ourselves.
+        let (Some(queue), [vring]) = (self.queues.get(thread), vrings) else { return Ok(()) };
+        if event == self.awakened() {
+            // It fails only if it was consumed already, and then there is nothing to do.
+            let _ = queue.away.consumer.consume();
+        }
+        if let Err(broken) = queue.serve(&self.shared, vring) {
             log::error!(
                 "Queue {thread} is broken ({broken:?}) and stops until the guest resets the device"
             );

@@ -33,6 +33,38 @@ unsafe impl Send for Regions {}
 // SAFETY: as for Send.
 unsafe impl Sync for Regions {}
 
+/// The buffers of a request that outlive their walk of the ring.
+pub(super) struct Kept {
+    readable: Box<[Segment<'static>]>,
+    writable: Box<[Segment<'static>]>,
+    /// Keeps the memory mapped, and is dropped last.
+    pub(super) regions: Arc<Regions>,
+}
+
+impl Kept {
+    /// Keeps what was gathered from `regions`.
+    pub(super) fn new(
+        regions: &Arc<Regions>,
+        readable: &SegmentList<'_>,
+        writable: &SegmentList<'_>,
+    ) -> Self {
+        let keep = |list: &SegmentList<'_>| {
+            // SAFETY: the runs are in the regions' mappings, which live as long as `regions`,
+            // which this holds; they are given out for its own lifetime only.
+            list.as_slice().iter().map(|segment| unsafe { segment.for_lifetime() }).collect()
+        };
+        Kept { readable: keep(readable), writable: keep(writable), regions: regions.clone() }
+    }
+
+    pub(super) fn readable(&self) -> &[Segment<'_>] {
+        &self.readable
+    }
+
+    pub(super) fn writable(&self) -> &[Segment<'_>] {
+        &self.writable
+    }
+}
+
 /// A guest address range that is not, or not wholly, memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unmapped;

@@ -1,6 +1,7 @@
 //! Floor 3: virtqueues over vhost-user. It knows rings and memory tables, not FUSE messages or
 //! files: a request is two lists of segments in, one length out.
 
+mod deferred;
 mod device;
 mod log;
 mod memory;

@@ -1,16 +1,18 @@
 //! Serving one virtqueue.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use vhost_user_backend::VringT;
 use virtio_queue::QueueT;
 
-use super::memory::Regions;
+use super::deferred::{Away, Finished, WaitingRoom};
+use super::memory::{Kept, Regions};
 use super::ring::{BadChain, Broken, Ring, RingSetup};
 use super::vring::Vring;
-use crate::fuse::{Filesystem, Scratch, Served, Session};
-use crate::mem::{Input, Output, SegmentList};
+use crate::fuse::{Filesystem, Patience, Scratch, Served, Session};
+use crate::mem::{Input, Output, Segment, SegmentList};
 
 /// What was negotiated, for all queues.
 #[derive(Clone)]
@@ -66,6 +68,17 @@ pub(super) struct Queue {
     /// and then takes this.
     turn: Mutex<Scratch>,
     pause: AtomicBool,
+    /// Requests that wait elsewhere.
+    pub(super) away: Away,
+    /// The ring, known from its first request on.
+    vring: OnceLock<Vring>,
+}
+
+/// What all queues of a device share.
+pub(super) struct Shared<F> {
+    pub(super) session: Arc<Session<F>>,
+    pub(super) terms: CurrentTerms,
+    pub(super) waiting: WaitingRoom<F>,
 }
 
 /// Why serving a ring came to an end.
@@ -79,17 +92,46 @@ enum Ended {
     Outdated,
 }
 
+/// What becomes of the replies that are ready when a ring comes to rest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replies {
+    /// They are given: the guest goes on with this ring.
+    Give,
+    /// They are dropped: the ring is the guest's again, and its memory may be anything.
+    Drop,
+}
+
 impl Queue {
-    pub(super) fn new() -> Self {
-        Queue { turn: Mutex::new(Scratch::new()), pause: AtomicBool::new(false) }
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Queue {
+            turn: Mutex::default(),
+            pause: AtomicBool::new(false),
+            away: Away::new()?,
+            vring: OnceLock::new(),
+        })
     }
 
-    /// Lets the request that is being served finish, and keeps the ring at rest while the result
-    /// lives.
-    pub(super) fn rest(&self) -> MutexGuard<'_, Scratch> {
+    /// Lets requests that were begun finish, and keeps the ring at rest while the result lives.
+    pub(super) fn rest<'q, F: Filesystem + 'static>(
+        self: &'q Arc<Self>,
+        shared: &Shared<F>,
+        replies: Replies,
+    ) -> MutexGuard<'q, Scratch> {
         self.pause.store(true, Ordering::Relaxed);
         let rest = self.lock();
         self.pause.store(false, Ordering::Relaxed);
+        shared.waiting.clear(self);
+        let finished = self.away.take_finished();
+        if replies == Replies::Give
+            && let Some(vring) = self.vring.get()
+        {
+            let terms = shared.terms.get();
+            let setup = ring_setup(vring, &terms);
+            if let Ok(mut ring) = Ring::new(&terms.regions, &setup) {
+                give_back(&terms, vring, &mut ring, finished);
+                vring.get_mut().get_queue_mut().set_next_used(ring.position().1);
+            }
+        }
         rest
     }
 
@@ -97,21 +139,21 @@ impl Queue {
     ///
     /// # Errors
     /// The ring is broken; it is not served again until the guest sets it up anew.
-    pub(super) fn serve<F: Filesystem>(
-        &self,
-        session: &Session<F>,
-        current: &CurrentTerms,
+    pub(super) fn serve<F: Filesystem + 'static>(
+        self: &Arc<Self>,
+        shared: &Shared<F>,
         vring: &Vring,
     ) -> Result<(), Broken> {
         let mut scratch = self.lock();
+        self.vring.get_or_init(|| vring.clone());
         loop {
-            let terms = current.get();
-            let Some(setup) = ring_setup(vring, &terms) else {
+            let terms = shared.terms.get();
+            if !is_running(vring) {
                 return Ok(());
-            };
-            let mut ring = Ring::new(&terms.regions, &setup)?;
+            }
+            let mut ring = Ring::new(&terms.regions, &ring_setup(vring, &terms))?;
             ring.refuse_kicks();
-            let ended = self.drain(session, (current, &terms), vring, &mut ring, &mut scratch);
+            let ended = self.drain(shared, &terms, vring, &mut ring, &mut scratch);
             let (next_avail, next_used) = ring.position();
             let mut state = vring.get_mut();
             state.get_queue_mut().set_next_avail(next_avail);
@@ -125,15 +167,16 @@ impl Queue {
         }
     }
 
-    fn drain<'m, F: Filesystem>(
-        &self,
-        session: &Session<F>,
-        (current, terms): (&CurrentTerms, &'m Terms),
+    fn drain<'m, F: Filesystem + 'static>(
+        self: &Arc<Self>,
+        shared: &Shared<F>,
+        terms: &'m Terms,
         vring: &Vring,
         ring: &mut Ring<'m>,
         scratch: &mut Scratch,
     ) -> Result<Ended, Broken> {
         let ended = loop {
+            give_back(terms, vring, ring, self.away.take_finished());
             if self.pause.load(Ordering::Relaxed) || !vring.enabled() {
                 break Ok(Ended::Paused);
             }
@@ -141,7 +184,7 @@ impl Queue {
                 Ok(true) => break Ok(Ended::Idle),
                 // Looked at after the request was seen: the guest may rely on a change that was
                 // acknowledged before it made the request.
-                Ok(false) if !current.are(terms) => break Ok(Ended::Outdated),
+                Ok(false) if !shared.terms.are(terms) => break Ok(Ended::Outdated),
                 Ok(false) => {}
                 Err(broken) => break Err(broken),
             }
@@ -149,20 +192,25 @@ impl Queue {
                 Ok(head) => head,
                 Err(broken) => break Err(broken),
             };
-            let mut lists = (SegmentList::new(), SegmentList::new());
-            let written = match ring.gather(head, &mut lists.0, &mut lists.1) {
-                Ok(()) => serve_one(session, scratch, &lists.0, &lists.1),
+            let (mut readable, mut writable) = (SegmentList::new(), SegmentList::new());
+            let served = match ring.gather(head, &mut readable, &mut writable) {
+                Ok(()) => {
+                    let (input, output) =
+                        (Input::new(readable.as_slice()), Output::new(writable.as_slice()));
+                    shared.session.serve(scratch, input, output, Patience::None)
+                }
                 Err(bad) => refuse(bad),
             };
-            ring.complete(head, written);
-            if terms.log_writes {
-                log_writes(terms, &lists.1, written as usize, ring.used_bytes());
-            }
-            // With EVENT_IDX a signal costs nothing that the guest did not ask for, so that it
-            // need not wait for the last of a batch.
-            if terms.event_idx && ring.wants_signal() {
-                signal(vring);
-            }
+            let written = match served {
+                Served::Reply(len) => len,
+                Served::Silent | Served::Unanswerable => 0,
+                Served::Later(wait) => {
+                    let kept = Kept::new(&terms.regions, &readable, &writable);
+                    shared.waiting.admit(&shared.session, self, (head, kept), wait);
+                    continue;
+                }
+            };
+            complete(terms, vring, ring, (head, written), writable.as_slice());
         };
         if ring.wants_signal() {
             signal(vring);
@@ -175,29 +223,54 @@ impl Queue {
     }
 }
 
-fn serve_one<F: Filesystem>(
-    session: &Session<F>,
-    scratch: &mut Scratch,
-    readable: &SegmentList<'_>,
-    writable: &SegmentList<'_>,
-) -> u32 {
-    let (input, output) = (Input::new(readable.as_slice()), Output::new(writable.as_slice()));
-    match session.serve(scratch, input, output) {
-        Served::Reply(len) => len,
-        Served::Silent | Served::Unanswerable => 0,
+/// Gives requests that have waited elsewhere back to the guest.
+fn give_back(terms: &Terms, vring: &Vring, ring: &mut Ring<'_>, finished: Vec<Finished>) {
+    for Finished { head, written, buffers } in finished {
+        if terms.log_writes {
+            log_writes(&buffers.regions, buffers.writable(), written as usize);
+        }
+        complete(terms, vring, ring, (head, written), &[]);
     }
 }
 
-fn refuse(bad: BadChain) -> u32 {
-    log::debug!("A request is dropped, its descriptors are malformed: {bad:?}");
-    0
+/// Gives a request back, of whose `writable` buffers so many bytes were written.
+fn complete(
+    terms: &Terms,
+    vring: &Vring,
+    ring: &mut Ring<'_>,
+    (head, written): (u16, u32),
+    writable: &[Segment<'_>],
+) {
+    if terms.log_writes {
+        log_writes(&terms.regions, writable, written as usize);
+    }
+    ring.complete(head, written);
+    if terms.log_writes {
+        let (addr, len) = ring.used_bytes();
+        terms.regions.mark_dirty(addr, len);
+    }
+    // With EVENT_IDX a signal costs nothing that the guest did not ask for, so that it need not
+    // wait for the last of a batch.
+    if terms.event_idx && ring.wants_signal() {
+        signal(vring);
+    }
 }
 
-/// The ring, if the front-end has started and enabled it.
-fn ring_setup(vring: &Vring, terms: &Terms) -> Option<RingSetup> {
+fn refuse(bad: BadChain) -> Served {
+    log::debug!("A request is dropped, its descriptors are malformed: {bad:?}");
+    Served::Unanswerable
+}
+
+/// True if the front-end has started and enabled the ring.
+fn is_running(vring: &Vring) -> bool {
+    let state = vring.get_ref();
+    state.get_queue().ready() && state.is_enabled()
+}
+
+fn ring_setup(vring: &Vring, terms: &Terms) -> RingSetup {
     let state = vring.get_ref();
     let queue = state.get_queue();
-    (queue.ready() && state.is_enabled()).then(|| RingSetup {
+    RingSetup {
         size: queue.size(),
         desc: queue.desc_table(),
         avail: queue.avail_ring(),
@@ -206,21 +279,20 @@ fn ring_setup(vring: &Vring, terms: &Terms) -> Option<RingSetup> {
         next_used: queue.next_used(),
         event_idx: terms.event_idx,
         indirect: terms.indirect,
-    })
+    }
 }
 
 /// Marks what was written, after it was: a bit that is set earlier could be read and cleared
-/// before the bytes are there.
-fn log_writes(terms: &Terms, written: &SegmentList<'_>, mut len: usize, used: (usize, usize)) {
-    for segment in written.as_slice() {
+/// before the bytes are there. The guest does not look before the used ring tells it to.
+fn log_writes(regions: &Regions, written: &[Segment<'_>], mut len: usize) {
+    for segment in written {
         let here = len.min(segment.len());
-        terms.regions.mark_dirty(segment.addr(), here);
+        regions.mark_dirty(segment.addr(), here);
         len -= here;
         if len == 0 {
             break;
         }
     }
-    terms.regions.mark_dirty(used.0, used.1);
 }
 
 fn signal(vring: &Vring) {

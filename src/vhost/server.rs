@@ -1,12 +1,14 @@
 //! One front-end, from its connection to its end.
 
-use std::fmt;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use vhost::vhost_user::{Error as MessageError, Listener};
 use vhost_user_backend::{Error as DaemonError, VhostUserDaemon};
 use vm_memory::{GuestAddressSpace, GuestMemoryAtomic};
+use vmm_sys_util::epoll::EventSet;
 
 use super::device::{Device, DeviceConfig};
 use super::memory::GuestMemory;
@@ -14,15 +16,31 @@ use crate::fuse::{Filesystem, Session};
 
 /// Serving a front-end ended with an error.
 #[derive(Debug)]
-pub struct ServeError(DaemonError);
+pub enum ServeError {
+    /// It did not begin: the process is short of descriptors or threads.
+    Start(io::Error),
+    /// The front-end broke the protocol.
+    Connection(DaemonError),
+}
 
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "The connection to the front-end ended: {}", self.0)
+        match self {
+            ServeError::Start(error) => write!(f, "Cannot start serving: {error}"),
+            ServeError::Connection(error) => {
+                write!(f, "The connection to the front-end ended: {error}")
+            }
+        }
     }
 }
 
 impl std::error::Error for ServeError {}
+
+impl From<DaemonError> for ServeError {
+    fn from(error: DaemonError) -> Self {
+        ServeError::Connection(error)
+    }
+}
 
 /// Accepts one front-end on `listener` and serves its guest until it disconnects.
 ///
@@ -34,10 +52,15 @@ pub fn serve<F: Filesystem + 'static>(
     config: DeviceConfig,
 ) -> Result<(), ServeError> {
     let memory = GuestMemoryAtomic::new(GuestMemory::new());
-    let device = Arc::new(Device::new(session, config, memory.memory().into_inner()));
-    let mut daemon =
-        VhostUserDaemon::new("front-end".into(), device.clone(), memory).map_err(ServeError)?;
-    daemon.start(&mut Listener::from(listener)).map_err(ServeError)?;
+    let device = Device::new(session, config, memory.memory().into_inner());
+    let device = Arc::new(device.map_err(ServeError::Start)?);
+    let mut daemon = VhostUserDaemon::new("front-end".into(), device.clone(), memory)?;
+    for (handler, waker) in daemon.get_epoll_handlers().iter().zip(device.wakers()) {
+        let event = u64::from(device.awakened());
+        let added = handler.register_listener(waker.as_raw_fd(), EventSet::IN, event);
+        added.map_err(ServeError::Start)?;
+    }
+    daemon.start(&mut Listener::from(listener))?;
     log::debug!("A front-end has connected");
     let ended = daemon.wait();
     device.end_session();
@@ -46,6 +69,6 @@ pub fn serve<F: Filesystem + 'static>(
         Err(DaemonError::HandleRequest(
             MessageError::Disconnected | MessageError::PartialMessage,
         )) => Ok(()),
-        Err(error) => Err(ServeError(error)),
+        Err(error) => Err(error.into()),
     }
 }

@@ -12,7 +12,7 @@ use std::ops::Deref;
 use std::path::Path;
 
 use ferryfs::fuse::abi::Attr;
-use ferryfs::fuse::{Caller, Filesystem, Handle, Name, NodeId, Result};
+use ferryfs::fuse::{Caller, Filesystem, Handle, Name, NodeId, Patience, Result};
 use ferryfs::mem::{Output, Segment};
 use ferryfs::passthrough::{Config, Passthrough};
 use tempfile::TempDir;
@@ -83,7 +83,7 @@ impl Share {
         let len = {
             let segment = [Segment::from(&mut bytes[..])];
             let mut output = Output::new(&segment);
-            self.fs.read(node, handle, 0, 0, &mut output).unwrap()
+            self.fs.read(node, handle, 0, Patience::Storage, &mut output).unwrap()
         };
         bytes.truncate(len);
         bytes

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use ferryfs::fuse::abi::{Attr, Kstatfs, Statx};
+use ferryfs::fuse::abi::{Attr, FileLock, Kstatfs, Statx};
 use ferryfs::fuse::*;
 use ferryfs::mem::{Input, Output};
 use zerocopy::FromZeros;
@@ -136,10 +136,10 @@ impl Filesystem for Echo {
         node: NodeId,
         handle: Handle,
         offset: u64,
-        flags: u32,
+        _: Patience,
         out: &mut Output<'_>,
     ) -> Result<usize> {
-        let bytes = hash((node, handle, offset, flags)).to_string().repeat(8);
+        let bytes = hash((node, handle, offset)).to_string().repeat(8);
         out.put_bytes(bytes.as_bytes())?;
         Ok(bytes.len())
     }
@@ -158,8 +158,8 @@ impl Filesystem for Echo {
     fn statfs(&self, node: NodeId) -> Result<Kstatfs> {
         Ok(Kstatfs { blocks: hash(node), ..Kstatfs::new_zeroed() })
     }
-    fn release(&self, node: NodeId, handle: Handle) -> Result<()> {
-        told((node, handle))
+    fn release(&self, node: NodeId, handle: Handle, unlock: bool) -> Result<()> {
+        told((node, handle, unlock))
     }
     fn fsync(&self, node: NodeId, handle: Handle, data_only: bool) -> Result<()> {
         told((node, handle, data_only))
@@ -224,6 +224,12 @@ impl Filesystem for Echo {
     }
     fn copy_file_range(&self, copy: &CopyRange) -> Result<u64> {
         Ok(hash((copy.from, copy.to, copy.len, copy.flags)) % 1000)
+    }
+    fn getlk(&self, node: NodeId, handle: Handle, lock: &Lock) -> Result<FileLock> {
+        Ok(FileLock { start: hash((node, handle, format!("{lock:?}"))), ..FileLock::new_zeroed() })
+    }
+    fn setlk(&self, node: NodeId, handle: Handle, lock: &Lock) -> Result<()> {
+        told((node, handle, format!("{lock:?}")))
     }
     fn ioctl(
         &self,

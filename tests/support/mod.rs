@@ -10,7 +10,7 @@ pub mod echo;
 pub mod requests;
 
 use ferryfs::fuse::abi::OutHeader;
-use ferryfs::fuse::{Filesystem, Scratch, Served, Session};
+use ferryfs::fuse::{Filesystem, Patience, Scratch, Served, Session};
 use ferryfs::mem::{Input, Output, Segment};
 use zerocopy::FromBytes;
 
@@ -28,7 +28,12 @@ pub fn serve_cut<F: Filesystem>(
     let (mut request, mut reply) = (request.to_vec(), vec![0xee; room]);
     let served = {
         let (readable, writable) = (runs(&mut request, cuts.0), runs(&mut reply, cuts.1));
-        session.serve(&mut Scratch::new(), Input::new(&readable), Output::new(&writable))
+        session.serve(
+            &mut Scratch::new(),
+            Input::new(&readable),
+            Output::new(&writable),
+            Patience::Storage,
+        )
     };
     (served, reply)
 }

@@ -2,7 +2,7 @@
 //! the next one is served.
 
 use ferryfs::fuse::abi::{
-    InHeader, IoctlIn, LkIn, OutHeader, RemovemappingIn, SetattrIn, SetupmappingIn, SetxattrIn,
+    InHeader, LkIn, OutHeader, RemovemappingIn, SetattrIn, SetupmappingIn, SetxattrIn,
 };
 use ferryfs::fuse::{Errno, Opcode};
 use ferryfs_bench::{Client, ROOT, Reply, Request};
@@ -88,7 +88,6 @@ fn what_is_not_served_is_not_implemented() {
     assert_eq!(fs.getlk(ROOT, &lock).unwrap_err(), Errno::ENOSYS);
     assert_eq!(fs.setlk(ROOT, &lock, false).unwrap_err(), Errno::ENOSYS);
     assert_eq!(fs.setlk(ROOT, &lock, true).unwrap_err(), Errno::ENOSYS);
-    assert_eq!(fs.ioctl(ROOT, &IoctlIn::new_zeroed(), b"in", 9).unwrap_err(), Errno::ENOSYS);
     assert_eq!(fs.poll(ROOT, 0, 1).unwrap_err(), Errno::ENOSYS);
     assert_eq!(fs.bmap(ROOT, 0, 512).unwrap_err(), Errno::ENOSYS);
     let mapping = SetupmappingIn::new_zeroed();

@@ -1,0 +1,189 @@
+//! Requests that have to wait, away from the queue they came from.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use vmm_sys_util::event::{
+    EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
+};
+
+use super::memory::Kept;
+use super::queue::Queue;
+use crate::fuse::{Errno, Filesystem, Patience, Scratch, Served, Session, Wait, give_up};
+use crate::mem::{Input, Output};
+use crate::work::{Pool, Retry};
+
+/// A request on its own.
+pub(super) struct Job<F> {
+    session: Arc<Session<F>>,
+    queue: Arc<Queue>,
+    head: u16,
+    buffers: Kept,
+}
+
+/// A request that waits no more: to be given back on its ring.
+pub(super) struct Finished {
+    pub(super) head: u16,
+    pub(super) written: u32,
+    pub(super) buffers: Kept,
+}
+
+/// What a queue has away.
+pub(super) struct Away {
+    state: Mutex<State>,
+    /// All that was away has finished.
+    all_back: Condvar,
+    /// Something has finished; looked at between requests.
+    any_back: AtomicBool,
+    /// Tells the queue's thread so when it sleeps.
+    notifier: EventNotifier,
+    pub(super) consumer: EventConsumer,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: usize,
+    finished: Vec<Finished>,
+}
+
+impl Away {
+    pub(super) fn new() -> std::io::Result<Self> {
+        let flags = EventFlag::NONBLOCK | EventFlag::CLOEXEC;
+        let (consumer, notifier) = new_event_consumer_and_notifier(flags)?;
+        Ok(Away {
+            state: Mutex::default(),
+            all_back: Condvar::new(),
+            any_back: AtomicBool::new(false),
+            notifier,
+            consumer,
+        })
+    }
+
+    /// What has finished since the last time.
+    pub(super) fn take_finished(&self) -> Vec<Finished> {
+        if !self.any_back.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        self.any_back.store(false, Ordering::Relaxed);
+        std::mem::take(&mut self.lock().finished)
+    }
+
+    /// Waits until nothing waits any more.
+    pub(super) fn wait_for_all(&self) {
+        let mut state = self.lock();
+        while state.waiting > 0 {
+            state = self.all_back.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn leave(&self) {
+        self.lock().waiting += 1;
+    }
+
+    fn come_back(&self, finished: Finished) {
+        let mut state = self.lock();
+        state.finished.push(finished);
+        state.waiting -= 1;
+        if state.waiting == 0 {
+            self.all_back.notify_all();
+        }
+        self.any_back.store(true, Ordering::Release);
+        drop(state);
+        if let Err(error) = self.notifier.notify() {
+            log::error!("Cannot wake a queue: {error}");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where requests wait, for all queues of a device.
+pub(super) struct WaitingRoom<F> {
+    pool: Pool,
+    retry: Arc<Retry<Job<F>>>,
+}
+
+impl<F: Filesystem + 'static> WaitingRoom<F> {
+    pub(super) fn new(threads: usize) -> Self {
+        WaitingRoom { pool: Pool::new(threads), retry: Arc::new(Retry::new(Job::serve)) }
+    }
+
+    /// Takes a request that has to wait off its queue's hands.
+    pub(super) fn admit(
+        &self,
+        session: &Arc<Session<F>>,
+        queue: &Arc<Queue>,
+        (head, buffers): (u16, Kept),
+        wait: Wait,
+    ) {
+        queue.away.leave();
+        let job = Job { session: session.clone(), queue: queue.clone(), head, buffers };
+        match wait {
+            Wait::Event => wait_for_event(&self.retry, job),
+            Wait::Storage => {
+                let retry = self.retry.clone();
+                self.pool.run(move || {
+                    if let Some(job) = job.serve() {
+                        wait_for_event(&retry, job);
+                    }
+                });
+            }
+        }
+    }
+
+    /// Ends the waiting of a queue's requests: those that storage will end are waited for, the
+    /// others are given up.
+    pub(super) fn clear(&self, queue: &Arc<Queue>) {
+        for job in self.retry.take(|job| Arc::ptr_eq(&job.queue, queue)) {
+            job.give_up();
+        }
+        queue.away.wait_for_all();
+    }
+}
+
+fn wait_for_event<F: Filesystem + 'static>(retry: &Retry<Job<F>>, job: Job<F>) {
+    if let Err(job) = retry.add(job) {
+        job.give_up();
+    }
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl<F: Filesystem> Job<F> {
+    /// Serves the request; gives the job back if it has to be tried again.
+    fn serve(self) -> Option<Self> {
+        let (input, output) = self.messages();
+        let served = SCRATCH.with_borrow_mut(|scratch| {
+            self.session.serve(scratch, input, output, Patience::Storage)
+        });
+        match served {
+            Served::Later(_) => Some(self),
+            Served::Reply(len) => self.finish(len),
+            Served::Silent | Served::Unanswerable => self.finish(0),
+        }
+    }
+
+    /// Not EINTR: Linux would restart a call that no signal has interrupted.
+    fn give_up(self) {
+        let (input, output) = self.messages();
+        match give_up(input, output, Errno::ENOLCK) {
+            Served::Reply(len) => self.finish(len),
+            Served::Silent | Served::Unanswerable | Served::Later(_) => self.finish(0),
+        };
+    }
+
+    fn messages(&self) -> (Input<'_>, Output<'_>) {
+        (Input::new(self.buffers.readable()), Output::new(self.buffers.writable()))
+    }
+
+    fn finish(self, written: u32) -> Option<Self> {
+        let Job { queue, head, buffers, .. } = self;
+        queue.away.come_back(Finished { head, written, buffers });
+        None
+    }
+}
