@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use log::LevelFilter;
 
 use super::error::StartError;
+use super::share::ShareOptions;
 use crate::vhost::{DeviceConfig, MAX_REQUEST_QUEUES, Tag};
 
 /// Serve a host directory to a virtual machine as a virtio-fs device, over vhost-user.
@@ -49,9 +50,8 @@ struct Arguments {
           value_parser = clap::value_parser!(u16).range(..=1024))]
     thread_pool_size: u16,
 
-    /// Limit of open files to set [default: the hard limit, at most 1000000]; 0 leaves it alone
-    #[arg(long, value_name = "N")]
-    rlimit_nofile: Option<u64>,
+    #[command(flatten)]
+    share: ShareOptions,
 
     /// How much to log: off, error, warn, info, debug or trace; RUST_LOG overrides it
     #[arg(long, value_name = "LEVEL", default_value = "info")]
@@ -73,9 +73,8 @@ pub(super) struct MountSettings {
     /// Directory to show it at
     pub(super) mountpoint: PathBuf,
 
-    /// Refuse all changes
-    #[arg(long)]
-    pub(super) readonly: bool,
+    #[command(flatten)]
+    pub(super) share: ShareOptions,
 
     /// Threads that serve requests [default: one a CPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -95,7 +94,7 @@ pub(super) struct Settings {
     pub(super) shared_dir: PathBuf,
     pub(super) socket: SocketSettings,
     pub(super) device: DeviceConfig,
-    pub(super) rlimit_nofile: Option<u64>,
+    pub(super) share: ShareOptions,
     pub(super) log_level: LevelFilter,
 }
 
@@ -165,7 +164,7 @@ impl Arguments {
                     threads => threads.into(),
                 },
             },
-            rlimit_nofile: self.rlimit_nofile,
+            share: self.share,
             log_level: self.log_level,
         })
     }
@@ -186,9 +185,13 @@ fn explain(error: &clap::Error) -> StartError {
             "it needs a value".into()
         }
         _ => {
-            let first = error.render().to_string();
-            let first = first.lines().next().unwrap_or_default();
-            first.trim_start_matches("error: ").to_owned()
+            let text = error.render().to_string();
+            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            // The option is named already.
+            match line.split_once(&format!(" for '{option}'")) {
+                Some((value, why)) => format!("{value}{why}"),
+                None => line.to_owned(),
+            }
         }
     };
     StartError::new(option, problem, "see --help")

@@ -29,8 +29,11 @@ pub(super) fn set_open_files(wish: Option<u64>) -> u64 {
     }
 }
 
-/// How many descriptors inodes may hold, out of `limit`: half, so that open files and the rest of
-/// the process have room, and not more than what still helps.
-pub(super) fn inode_descriptors(limit: u64) -> usize {
-    usize::try_from(limit / 2).unwrap_or(usize::MAX).min(1 << 16)
+/// What the process itself needs: rings, memory of the guest, threads, the log.
+const RESERVE: u64 = 256;
+
+/// How many descriptors may be held for the guest, out of `limit`.
+pub(super) fn for_the_guest(limit: u64) -> usize {
+    let left = limit.saturating_sub(RESERVE).max(limit / 2);
+    usize::try_from(left).unwrap_or(usize::MAX)
 }

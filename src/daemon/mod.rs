@@ -7,6 +7,7 @@ mod limits;
 mod logging;
 mod mount;
 mod run;
+mod share;
 mod socket;
 
 pub use run::main;

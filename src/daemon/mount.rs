@@ -9,11 +9,11 @@ use signal_hook::iterator::Signals;
 
 use super::args::MountSettings;
 use super::error::StartError;
+use super::logging;
 use super::run::{EXIT_SERVE, refuse};
-use super::{limits, logging};
 use crate::dev::{self, Mount, MountOptions};
 use crate::fuse::{Carrier, Session};
-use crate::passthrough::{Config, Passthrough};
+use crate::passthrough::Passthrough;
 
 /// Mounts, serves, and returns when the mount is gone.
 pub(super) fn main(settings: &MountSettings) -> ExitCode {
@@ -27,14 +27,9 @@ pub(super) fn main(settings: &MountSettings) -> ExitCode {
 fn prepare(
     settings: &MountSettings,
 ) -> Result<(Arc<Mount>, Arc<Session<Passthrough>>), StartError> {
-    let open_files = limits::set_open_files(None);
-    let config = Config { descriptors: limits::inode_descriptors(open_files), ..Config::default() };
-    let source = settings.source.display();
-    let share = Passthrough::new(&settings.source, config).map_err(|error| {
-        let problem = format!("cannot share {source}: {error}");
-        StartError::new("SOURCE", problem, "name a directory that you may read")
-    })?;
-    let options = MountOptions { source: source.to_string(), read_only: settings.readonly };
+    let share = settings.share.open("SOURCE", &settings.source)?;
+    let source = settings.source.display().to_string();
+    let options = MountOptions { source, read_only: settings.share.readonly() };
     let mount = Mount::new(&settings.mountpoint, &options).map_err(|error| {
         let problem = format!("cannot mount on {}: {error}", settings.mountpoint.display());
         StartError::new("MOUNTPOINT", problem, "name an existing directory, and be root")
@@ -48,6 +43,7 @@ fn prepare(
 
 fn serve(settings: &MountSettings, mount: &Mount, session: &Arc<Session<Passthrough>>) -> ExitCode {
     let (source, at) = (settings.source.display(), settings.mountpoint.display());
+    settings.share.describe();
     log::info!("Mounted {source} on {at}");
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = settings.threads.map_or(cpus, usize::from);

@@ -10,10 +10,10 @@ use signal_hook::iterator::Signals;
 
 use super::args::{self, Settings, Wish};
 use super::error::StartError;
+use super::logging;
 use super::socket::{Files, Socket};
-use super::{limits, logging};
 use crate::fuse::{Carrier, Session};
-use crate::passthrough::{Config, Passthrough};
+use crate::passthrough::Passthrough;
 use crate::vhost;
 
 /// The daemon could not start: the command line, or something that it names, is wrong.
@@ -52,12 +52,7 @@ type SharedFiles = Arc<Mutex<Files>>;
 fn prepare(
     settings: &Settings,
 ) -> Result<(UnixListener, SharedFiles, Session<Passthrough>), StartError> {
-    let open_files = limits::set_open_files(settings.rlimit_nofile);
-    let config = Config { descriptors: limits::inode_descriptors(open_files), ..Config::default() };
-    let share = Passthrough::new(&settings.shared_dir, config).map_err(|error| {
-        let problem = format!("cannot share {}: {error}", settings.shared_dir.display());
-        StartError::new("--shared-dir", problem, "name a directory that you may read")
-    })?;
+    let share = settings.share.open("--shared-dir", &settings.shared_dir)?;
     let socket = Socket::open(&settings.socket)?;
     let files = Arc::new(Mutex::new(socket.files));
     end_on_signals(&files).map_err(|error| {
@@ -73,6 +68,7 @@ fn serve(
     files: &SharedFiles,
     session: Session<Passthrough>,
 ) -> ExitCode {
+    settings.share.describe();
     // Launchers wait for this very text.
     log::info!("Waiting for vhost-user socket connection...");
     let ended = vhost::serve(listener, session, settings.device);

@@ -69,6 +69,8 @@ pub struct Config {
     pub posix_acl: Support,
     /// Labels given with new inodes; they need extended attributes.
     pub security_label: Support,
+    /// The guest says when set-user-id is to be cleared, instead of asking before it writes.
+    pub killpriv_v2: bool,
     /// Tell guests that can see it where other file systems are mounted in the share. Others, and
     /// all without this, get inode numbers that are unique in the whole share.
     pub announce_submounts: bool,
@@ -115,6 +117,7 @@ impl Config {
             xattrs: Some(Xattrs::default()),
             posix_acl: Support::Never,
             security_label: Support::Never,
+            killpriv_v2: true,
             announce_submounts: true,
             posix_lock: false,
             flock: false,
@@ -154,6 +157,7 @@ impl Config {
     pub(super) fn own(&self) -> u64 {
         let set = |on, flags| if on { flags } else { 0 };
         set(self.readdirplus, init::DO_READDIRPLUS | init::READDIRPLUS_AUTO)
+            | set(self.killpriv_v2, init::HANDLE_KILLPRIV | init::HANDLE_KILLPRIV_V2)
             | set(self.writeback, init::WRITEBACK_CACHE)
             | set(self.posix_lock, init::POSIX_LOCKS)
             | set(self.flock, init::FLOCK_LOCKS)

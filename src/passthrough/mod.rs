@@ -167,8 +167,6 @@ impl Filesystem for Passthrough {
             | init::PARALLEL_DIROPS
             | init::CACHE_SYMLINKS
             | init::DONT_MASK
-            | init::HANDLE_KILLPRIV
-            | init::HANDLE_KILLPRIV_V2
             | init::SUBMOUNTS
             | self.config.optional()
             | self.config.own()

@@ -1,0 +1,314 @@
+//! Options that say how a directory is shared, by whatever carrier.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
+use rustix::process::{getegid, geteuid};
+
+use super::error::StartError;
+use super::limits;
+use crate::passthrough::{
+    Cache, Config, FileHandles, IdMap, IdRule, Passthrough, Support, XattrMap, Xattrs,
+};
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct ShareOptions {
+    /// Refuse all changes
+    #[arg(long, help_heading = "Sharing")]
+    readonly: bool,
+
+    /// What a guest may keep in its cache: auto (a second, data while the file is unchanged),
+    /// always, metadata (no data) or never
+    #[arg(
+        long,
+        value_name = "POLICY",
+        default_value = "auto",
+        ignore_case = true,
+        help_heading = "Caching"
+    )]
+    cache: CacheName,
+
+    /// Seconds for which attributes may be kept [default: by the policy]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Caching")]
+    attr_timeout: Option<Duration>,
+
+    /// Seconds for which names may be kept [default: by the policy]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Caching")]
+    entry_timeout: Option<Duration>,
+
+    /// Seconds for which a name may be taken not to exist [default: by the policy]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Caching")]
+    negative_timeout: Option<Duration>,
+
+    /// Do not send attributes along when a directory is read
+    #[arg(long, help_heading = "Caching")]
+    no_readdirplus: bool,
+
+    /// Let the guest write later what its programs have written
+    #[arg(long, help_heading = "Caching")]
+    writeback: bool,
+
+    /// Pass O_DIRECT on to the host
+    #[arg(long, help_heading = "Caching")]
+    allow_direct_io: bool,
+
+    /// Let files without cached data be mapped [default for metadata and never]
+    #[arg(long, help_heading = "Caching")]
+    allow_mmap: bool,
+
+    /// Pass O_NOATIME on to the host
+    #[arg(long, help_heading = "Caching")]
+    preserve_noatime: bool,
+
+    /// Serve extended attributes [default: if the directory has them]
+    #[arg(long, overrides_with = "no_xattr", help_heading = "Attributes")]
+    xattr: bool,
+
+    /// Do not serve extended attributes
+    #[arg(long, overrides_with = "xattr", help_heading = "Attributes")]
+    no_xattr: bool,
+
+    /// Rename extended attributes by these rules, as ":map::user.virtiofs.:"
+    #[arg(
+        long,
+        value_name = "RULES",
+        conflicts_with = "xattr_preset",
+        help_heading = "Attributes"
+    )]
+    xattrmap: Option<XattrMap>,
+
+    /// Rename extended attributes for a purpose: overlay (an overlayfs upper layer and file
+    /// capabilities in the guest, without rights on the host)
+    #[arg(long, value_name = "PRESET", help_heading = "Attributes")]
+    xattr_preset: Option<PresetName>,
+
+    /// Serve POSIX ACLs: never, auto (if the guest can) or always (refuse other guests)
+    #[arg(long, value_name = "WHEN", default_value = "never", num_args = 0..=1,
+          require_equals = true, default_missing_value = "always", help_heading = "Attributes")]
+    posix_acl: SupportName,
+
+    /// Give new files their security label: never, auto (if the guest can) or always
+    #[arg(long, value_name = "WHEN", default_value = "never", num_args = 0..=1,
+          require_equals = true, default_missing_value = "always", help_heading = "Attributes")]
+    security_label: SupportName,
+
+    /// Clear set-user-id as the guest asks for it [default]
+    #[arg(long, overrides_with = "no_killpriv_v2", help_heading = "Attributes")]
+    killpriv_v2: bool,
+
+    /// Leave it to the guest to clear set-user-id, at the cost of a request per write
+    #[arg(long, overrides_with = "killpriv_v2", help_heading = "Attributes")]
+    no_killpriv_v2: bool,
+
+    /// Translate user ids: map|guest|host|squash-guest|squash-host:FIRST:TARGET:COUNT or
+    /// forbid-guest:FIRST:COUNT; may be repeated
+    #[arg(long, value_name = "RULE", help_heading = "Ids")]
+    translate_uid: Vec<IdRule>,
+
+    /// Translate group ids, as --translate-uid
+    #[arg(long, value_name = "RULE", help_heading = "Ids")]
+    translate_gid: Vec<IdRule>,
+
+    /// Everything belongs to this user and group in the guest, and to the daemon's on the host
+    #[arg(long, value_name = "UID:GID", value_parser = owner, help_heading = "Ids",
+          conflicts_with_all = ["translate_uid", "translate_gid"])]
+    map_owner: Option<(u32, u32)>,
+
+    /// Keep inodes by file handle: never, prefer (where it works) or mandatory
+    #[arg(long, value_name = "WHEN", default_value = "prefer", help_heading = "Sharing")]
+    inode_file_handles: HandlesName,
+
+    /// Tell the guest where other file systems are mounted [default]
+    #[arg(long, overrides_with = "no_announce_submounts", help_heading = "Sharing")]
+    announce_submounts: bool,
+
+    /// Show the guest one file system, with inode numbers that are unique in all of it
+    #[arg(long, overrides_with = "announce_submounts", help_heading = "Sharing")]
+    no_announce_submounts: bool,
+
+    /// Make fcntl(2) locks of the guest hold on the host as well
+    #[arg(long, help_heading = "Sharing")]
+    posix_lock: bool,
+
+    /// Make flock(2) locks of the guest hold on the host as well
+    #[arg(long, help_heading = "Sharing")]
+    flock: bool,
+
+    /// Limit of open files to set [default: the hard limit, at most 1000000]; 0 leaves it alone
+    #[arg(long, value_name = "N", help_heading = "Process")]
+    rlimit_nofile: Option<u64>,
+}
+
+/// Makes an enum of another floor a value of an option.
+macro_rules! names {
+    ($( $wrapper:ident($inner:ty) { $($value:expr => $name:literal $(| $alias:literal)*,)* } )*) => { $(
+        #[derive(Clone, Copy, Debug)]
+        struct $wrapper($inner);
+
+        impl ValueEnum for $wrapper {
+            fn value_variants<'a>() -> &'a [Self] {
+                &[$($wrapper($value),)*]
+            }
+
+            fn to_possible_value(&self) -> Option<PossibleValue> {
+                $(if self.0 == $value {
+                    return Some(PossibleValue::new($name)$(.alias($alias))*);
+                })*
+                None
+            }
+        }
+    )* };
+}
+
+names! {
+    CacheName(Cache) {
+        Cache::Auto => "auto",
+        Cache::Always => "always",
+        Cache::Metadata => "metadata",
+        Cache::Never => "never" | "none",
+    }
+    SupportName(Support) {
+        Support::Never => "never",
+        Support::Auto => "auto",
+        Support::Always => "always",
+    }
+    HandlesName(FileHandles) {
+        FileHandles::Never => "never",
+        FileHandles::Prefer => "prefer" | "fallback",
+        FileHandles::Mandatory => "mandatory",
+    }
+    PresetName(Preset) {
+        Preset::Overlay => "overlay",
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Preset {
+    Overlay,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "it is negative, or too large".to_owned())
+}
+
+fn owner(text: &str) -> Result<(u32, u32), &'static str> {
+    let (uid, gid) = text.split_once(':').ok_or("it is not UID:GID")?;
+    let id = |id: &str| match id.parse() {
+        Ok(u32::MAX) | Err(_) => Err("an id in it is not a number, or too large"),
+        Ok(id) => Ok(id),
+    };
+    Ok((id(uid)?, id(gid)?))
+}
+
+impl ShareOptions {
+    /// Opens `directory`, which `option` names, to share it as these options say.
+    pub(super) fn open(&self, option: &str, directory: &Path) -> Result<Passthrough, StartError> {
+        Passthrough::new(directory, self.config(directory)?).map_err(|error| {
+            let directory = directory.display();
+            match error.raw_os_error() {
+                Some(libc::EOPNOTSUPP) => StartError::new(
+                    "--inode-file-handles",
+                    format!("{directory} has no file handles that we may open"),
+                    "use prefer, or start the daemon with CAP_DAC_READ_SEARCH",
+                ),
+                _ => StartError::new(
+                    option,
+                    format!("cannot share {directory}: {error}"),
+                    "name a directory that you may read",
+                ),
+            }
+        })
+    }
+
+    /// Logs what users have to know about a share that is served now.
+    pub(super) fn describe(&self) {
+        let kinds = match (self.posix_lock, self.flock) {
+            (true, true) => "fcntl and flock locks of the guest hold",
+            (true, false) => "fcntl locks of the guest hold, and its flock locks do not hold,",
+            (false, true) => "flock locks of the guest hold, and its fcntl locks do not hold,",
+            (false, false) => "Locks of the guest do not hold",
+        };
+        log::info!("{kinds} on the host (see --posix-lock and --flock)");
+        let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+        if self.map_owner.is_none() && self.squashes() {
+            log::info!(
+                "Not root: whatever the guest makes or gives away belongs to {uid}:{gid} (see \
+                 --map-owner)"
+            );
+        }
+    }
+
+    /// A daemon that may not make files for others makes them its own.
+    fn squashes(&self) -> bool {
+        self.translate_uid.is_empty() && self.translate_gid.is_empty() && !geteuid().is_root()
+    }
+
+    /// True if nothing may be changed.
+    pub(super) fn readonly(&self) -> bool {
+        self.readonly
+    }
+
+    fn config(&self, directory: &Path) -> Result<Config, StartError> {
+        let open_files = limits::set_open_files(self.rlimit_nofile);
+        let usual = Config::new(self.cache.0);
+        let (uids, gids) = self.ids()?;
+        Ok(Config {
+            descriptors: limits::for_the_guest(open_files),
+            file_handles: self.inode_file_handles.0,
+            uids,
+            gids,
+            xattrs: self.has_xattrs(directory).then(|| Xattrs {
+                map: match self.xattr_preset {
+                    Some(PresetName(Preset::Overlay)) => Some(XattrMap::overlay()),
+                    None => self.xattrmap.clone(),
+                },
+            }),
+            posix_acl: self.posix_acl.0,
+            security_label: self.security_label.0,
+            killpriv_v2: !self.no_killpriv_v2,
+            announce_submounts: !self.no_announce_submounts,
+            posix_lock: self.posix_lock,
+            flock: self.flock,
+            attr_valid: self.attr_timeout.unwrap_or(usual.attr_valid),
+            entry_valid: self.entry_timeout.unwrap_or(usual.entry_valid),
+            negative_valid: self.negative_timeout.unwrap_or(usual.negative_valid),
+            readdirplus: usual.readdirplus && !self.no_readdirplus,
+            writeback: self.writeback,
+            allow_direct_io: self.allow_direct_io,
+            allow_mmap: usual.allow_mmap || self.allow_mmap,
+            preserve_noatime: self.preserve_noatime,
+            readonly: self.readonly,
+            ..usual
+        })
+    }
+
+    /// Asked for in any way, or not refused and there to be had.
+    fn has_xattrs(&self, directory: &Path) -> bool {
+        let asked = self.xattr
+            || self.xattrmap.is_some()
+            || self.xattr_preset.is_some()
+            || self.posix_acl.0 != Support::Never
+            || self.security_label.0 != Support::Never;
+        let probe = || rustix::fs::getxattr_query(directory, c"user.ferryfs");
+        asked || (!self.no_xattr && probe() != Err(rustix::io::Errno::OPNOTSUPP))
+    }
+
+    fn ids(&self) -> Result<(IdMap, IdMap), StartError> {
+        let map = |option, rules: &[IdRule]| {
+            IdMap::new(rules)
+                .map_err(|error| StartError::new(option, error, "give each id to one rule only"))
+        };
+        let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+        if let Some((guest_uid, guest_gid)) = self.map_owner {
+            return Ok((IdMap::one_owner(guest_uid, uid), IdMap::one_owner(guest_gid, gid)));
+        }
+        if self.squashes() {
+            return Ok((IdMap::squash(uid), IdMap::squash(gid)));
+        }
+        let uids = map("--translate-uid", &self.translate_uid)?;
+        Ok((uids, map("--translate-gid", &self.translate_gid)?))
+    }
+}
