@@ -35,7 +35,7 @@ pub fn main() -> ExitCode {
     };
     logging::start(settings.log_level);
     match prepare(&settings) {
-        Ok((listener, files, session)) => serve(&settings, listener, &files, session),
+        Ok((listener, files, session)) => serve(&settings, &listener, &files, session),
         Err(error) => refuse(&error),
     }
 }
@@ -64,7 +64,7 @@ fn prepare(
 
 fn serve(
     settings: &Settings,
-    listener: UnixListener,
+    listener: &UnixListener,
     files: &SharedFiles,
     session: Session<Passthrough>,
 ) -> ExitCode {

@@ -1,12 +1,7 @@
 //! Requests that have to wait, away from the queue they came from.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-
-use vmm_sys_util::event::{
-    EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
-};
 
 use super::memory::Kept;
 use super::queue::Queue;
@@ -30,15 +25,11 @@ pub(super) struct Finished {
 }
 
 /// What a queue has away.
+#[derive(Default)]
 pub(super) struct Away {
     state: Mutex<State>,
     /// All that was away has finished.
     all_back: Condvar,
-    /// Something has finished; looked at between requests.
-    any_back: AtomicBool,
-    /// Tells the queue's thread so when it sleeps.
-    notifier: EventNotifier,
-    pub(super) consumer: EventConsumer,
 }
 
 #[derive(Default)]
@@ -48,24 +39,8 @@ struct State {
 }
 
 impl Away {
-    pub(super) fn new() -> std::io::Result<Self> {
-        let flags = EventFlag::NONBLOCK | EventFlag::CLOEXEC;
-        let (consumer, notifier) = new_event_consumer_and_notifier(flags)?;
-        Ok(Away {
-            state: Mutex::default(),
-            all_back: Condvar::new(),
-            any_back: AtomicBool::new(false),
-            notifier,
-            consumer,
-        })
-    }
-
     /// What has finished since the last time.
     pub(super) fn take_finished(&self) -> Vec<Finished> {
-        if !self.any_back.load(Ordering::Acquire) {
-            return Vec::new();
-        }
-        self.any_back.store(false, Ordering::Relaxed);
         std::mem::take(&mut self.lock().finished)
     }
 
@@ -87,11 +62,6 @@ impl Away {
         state.waiting -= 1;
         if state.waiting == 0 {
             self.all_back.notify_all();
-        }
-        self.any_back.store(true, Ordering::Release);
-        drop(state);
-        if let Err(error) = self.notifier.notify() {
-            log::error!("Cannot wake a queue: {error}");
         }
     }
 
@@ -184,6 +154,7 @@ impl<F: Filesystem> Job<F> {
     fn finish(self, written: u32) -> Option<Self> {
         let Job { queue, head, buffers, .. } = self;
         queue.away.come_back(Finished { head, written, buffers });
+        queue.look();
         None
     }
 }

@@ -1,73 +1,69 @@
-//! The log that live migration wants written, also for memory that comes later.
+//! The log of written pages that live migration wants (vhost-user, "Migration").
+#![expect(unsafe_code, reason = "sets bits in memory that is shared with the front-end")]
 
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU8, Ordering};
 
-use vhost_user_backend::bitmap::{
-    AtomicBitmapMmap, BitmapMmapRegion, BitmapReplace, MemRegionBitmap, MmapLogReg,
-};
-use vm_memory::GuestMemoryRegion;
-use vm_memory::bitmap::{Bitmap, BitmapSlice, WithBitmapSlice};
-use vm_memory::mmap::NewBitmap;
+use vm_memory::MmapRegion;
 
-/// The log of one region of memory, if there is one.
-#[derive(Clone, Debug, Default)]
-pub(super) struct RegionLog {
-    pages: BitmapMmapRegion,
-    /// The whole log, for regions that are added later: the crate forgets it.
-    log: Arc<Mutex<Option<Arc<MmapLogReg>>>>,
+/// Bytes that one bit stands for.
+const PAGE: u64 = 4096;
+
+/// One bit a page of guest memory, shared with the front-end.
+pub(super) struct DirtyLog {
+    bits: MmapRegion,
 }
 
-/// A region's part of the log.
-pub(super) struct Part {
-    pages: AtomicBitmapMmap,
-    log: Arc<MmapLogReg>,
-}
+impl DirtyLog {
+    pub(super) fn new(bits: MmapRegion) -> Self {
+        DirtyLog { bits }
+    }
 
-impl RegionLog {
-    /// The whole log.
-    pub(super) fn whole(&self) -> Option<Arc<MmapLogReg>> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Marks the pages of `len` bytes at a guest address; those beyond the log are not in it.
+    pub(super) fn mark(&self, guest: u64, len: usize) {
+        let Some(last) = (len as u64).checked_sub(1).and_then(|more| guest.checked_add(more))
+        else {
+            return;
+        };
+        for page in guest / PAGE..=last / PAGE {
+            let Ok(byte) = usize::try_from(page / 8) else { return };
+            if byte >= self.bits.size() {
+                return;
+            }
+            // SAFETY: inside the mapping (checked), which lives as long as this; the front-end
+            // reads and clears bits by atomic operations as well.
+            let byte = unsafe { AtomicU8::from_ptr(self.bits.as_ptr().add(byte)) };
+            byte.fetch_or(1 << (page % 8), Ordering::Release);
+        }
     }
 }
 
-impl Bitmap for RegionLog {
-    fn mark_dirty(&self, offset: usize, len: usize) {
-        self.pages.mark_dirty(offset, len);
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn dirty_at(&self, offset: usize) -> bool {
-        self.pages.dirty_at(offset)
-    }
-
-    fn slice_at(&self, offset: usize) -> Self {
-        RegionLog { pages: self.pages.slice_at(offset), log: self.log.clone() }
-    }
-}
-
-impl WithBitmapSlice<'_> for RegionLog {
-    type S = Self;
-}
-
-impl BitmapSlice for RegionLog {}
-
-impl NewBitmap for RegionLog {
-    fn with_len(_: usize) -> Self {
-        Self::default()
-    }
-}
-
-impl BitmapReplace for RegionLog {
-    type InnerBitmap = Part;
-
-    fn replace(&self, part: Part) {
-        self.pages.replace(part.pages);
-        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(part.log);
-    }
-}
-
-impl MemRegionBitmap for Part {
-    fn new<R: GuestMemoryRegion>(region: &R, log: Arc<MmapLogReg>) -> io::Result<Self> {
-        Ok(Part { pages: AtomicBitmapMmap::new(region, log.clone())?, log })
+    #[test]
+    fn every_touched_page_is_marked_and_no_other() {
+        for (guest, len, pages) in [
+            (0, 1, vec![0]),
+            (4095, 2, vec![0, 1]),
+            (4096, 4096, vec![1]),
+            (7 * 4096 + 5, 3 * 4096, vec![7, 8, 9, 10]),
+            (100, 0, vec![]),
+            // The log ends after 16 pages.
+            (15 * 4096, 10 * 4096, vec![15]),
+            (1 << 60, 1, vec![]),
+            (u64::MAX, 2, vec![]),
+        ] {
+            let log = DirtyLog::new(MmapRegion::new(2).unwrap());
+            log.mark(guest, len);
+            let marked: Vec<_> = (0..16)
+                .filter(|page| {
+                    // SAFETY: the mapping has two bytes.
+                    let byte = unsafe { *log.bits.as_ptr().add(page / 8) };
+                    byte & 1 << (page % 8) != 0
+                })
+                .collect();
+            assert_eq!(marked, pages, "{len} bytes at {guest:#x}");
+        }
     }
 }

@@ -3,35 +3,40 @@
 
 use std::sync::Arc;
 
-use vhost_user_backend::bitmap::{BitmapReplace, MemRegionBitmap};
-use vm_memory::bitmap::Bitmap;
-use vm_memory::{
-    Address, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MemoryRegionAddress,
-};
+use vm_memory::MmapRegion;
 
-use super::log::{Part, RegionLog};
 use crate::mem::{Full, Segment, SegmentList};
 
-/// Guest memory with the log that live migration wants written.
-pub(super) type GuestMemory = GuestMemoryMmap<RegionLog>;
-
-/// A range of guest addresses, and where it is mapped here.
-struct Region {
-    start: u64,
-    len: usize,
-    host: *mut u8,
+/// A range of guest addresses, where the front-end has it, and where it is mapped here.
+#[derive(Clone)]
+pub(super) struct Region {
+    pub(super) guest: u64,
+    pub(super) user: u64,
+    pub(super) map: Arc<MmapRegion>,
 }
 
-/// All memory of the guest. The mappings live as long as the table.
+impl Region {
+    fn len(&self) -> usize {
+        self.map.size()
+    }
+
+    /// Where it is mapped here.
+    fn host(&self) -> *mut u8 {
+        self.map.as_ptr()
+    }
+
+    fn overlaps(&self, other: &Region) -> bool {
+        let (a, b) = (self.guest.min(other.guest), self.guest.max(other.guest));
+        let first = if a == self.guest { self.len() } else { other.len() };
+        b - a < first as u64
+    }
+}
+
+/// All memory of the guest. The mappings live as long as some table with them.
+#[derive(Clone, Default)]
 pub(super) struct Regions {
     table: Vec<Region>,
-    memory: Arc<GuestMemory>,
 }
-
-// SAFETY: the pointers are to shared mappings that `memory` keeps, and are only used for copies.
-unsafe impl Send for Regions {}
-// SAFETY: as for Send.
-unsafe impl Sync for Regions {}
 
 /// The buffers of a request that outlive their walk of the ring.
 pub(super) struct Kept {
@@ -70,16 +75,41 @@ impl Kept {
 pub(super) struct Unmapped;
 
 impl Regions {
-    pub(super) fn new(memory: Arc<GuestMemory>) -> Self {
-        let table = memory
-            .iter()
-            .filter_map(|region| {
-                let host = region.get_host_address(MemoryRegionAddress(0)).ok()?;
-                let len = usize::try_from(region.len()).ok()?;
-                Some(Region { start: region.start_addr().raw_value(), len, host })
-            })
-            .collect();
-        Regions { table, memory }
+    /// This table with one more region. None if it overlaps another, or is empty.
+    pub(super) fn with(&self, region: Region) -> Option<Self> {
+        let end = region.guest.checked_add(region.len() as u64);
+        if region.len() == 0 || end.is_none() {
+            return None;
+        }
+        if self.table.iter().any(|other| other.overlaps(&region)) {
+            return None;
+        }
+        let mut table = self.table.clone();
+        table.push(region);
+        Some(Regions { table })
+    }
+
+    /// This table without the region of this guest and front-end address and size.
+    pub(super) fn without(&self, guest: u64, user: u64, len: u64) -> Option<Self> {
+        let is_it = |region: &Region| {
+            (region.guest, region.user, region.len() as u64) == (guest, user, len)
+        };
+        let at = self.table.iter().position(is_it)?;
+        let mut table = self.table.clone();
+        table.remove(at);
+        Some(Regions { table })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The guest's address of a byte of which the front-end gives its own.
+    pub(super) fn guest_of_user(&self, user: u64) -> Option<u64> {
+        self.table.iter().find_map(|region| {
+            let offset = user.wrapping_sub(region.user);
+            (offset < region.len() as u64).then(|| region.guest + offset)
+        })
     }
 
     /// Where `len` bytes at guest address `addr` are, if they are in one region and aligned.
@@ -114,32 +144,22 @@ impl Regions {
         Ok(Ok(()))
     }
 
-    /// Puts regions that are new into the log of those that were there `before`.
-    pub(super) fn go_on_logging(&self, before: &Regions) {
-        let Some(log) = before.memory.iter().find_map(|region| region.bitmap().whole()) else {
-            return;
-        };
-        for region in self.memory.iter().filter(|region| region.bitmap().whole().is_none()) {
-            match Part::new(region, log.clone()) {
-                Ok(part) => region.bitmap().replace(part),
-                Err(error) => log::error!("The migration log has no room for new memory: {error}"),
-            }
-        }
-    }
-
-    /// Tells the migration log that these bytes, which came from this table, were written.
-    pub(super) fn mark_dirty(&self, mut host: usize, mut len: usize) {
-        // Regions that happen to be mapped side by side, in whatever order, may share a run.
+    /// Calls `with` with the guest addresses and lengths that `len` bytes at `host` have. Regions
+    /// that happen to be mapped side by side, in whatever order, may share a run.
+    pub(super) fn guest_runs(
+        &self,
+        mut host: usize,
+        mut len: usize,
+        mut with: impl FnMut(u64, usize),
+    ) {
         while len > 0 {
-            let marked = self.table.iter().zip(self.memory.iter()).find_map(|(known, region)| {
-                let offset = host.wrapping_sub(known.host.addr());
-                let here = len.min(known.len.checked_sub(offset)?);
-                region.bitmap().mark_dirty(offset, here);
-                (here > 0).then_some(here)
+            let found = self.table.iter().find_map(|region| {
+                let offset = host.wrapping_sub(region.host().addr());
+                let room = region.len().checked_sub(offset).filter(|room| *room > 0)?;
+                Some((region.guest + offset as u64, room.min(len)))
             });
-            let Some(here) = marked else {
-                return;
-            };
+            let Some((guest, here)) = found else { return };
+            with(guest, here);
             (host, len) = (host + here, len - here);
         }
     }
@@ -147,8 +167,74 @@ impl Regions {
     /// The byte at a guest address, and how many there are from it to its region's end.
     fn find(&self, addr: u64) -> Option<(*mut u8, usize)> {
         self.table.iter().find_map(|region| {
-            let offset = usize::try_from(addr.wrapping_sub(region.start)).ok()?;
-            (offset < region.len).then(|| (region.host.wrapping_add(offset), region.len - offset))
+            let offset = usize::try_from(addr.wrapping_sub(region.guest)).ok()?;
+            let room = region.len().checked_sub(offset).filter(|room| *room > 0)?;
+            Some((region.host().wrapping_add(offset), room))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(guest: u64, user: u64, len: usize) -> Region {
+        Region { guest, user, map: Arc::new(MmapRegion::new(len).unwrap()) }
+    }
+
+    fn regions(all: &[(u64, usize)]) -> Option<Regions> {
+        all.iter().try_fold(Regions::default(), |regions, (guest, len)| {
+            regions.with(region(*guest, guest.wrapping_add(1 << 40), *len))
+        })
+    }
+
+    #[test]
+    fn regions_do_not_overlap() {
+        assert!(regions(&[(0, 0x1000), (0x1000, 0x1000), (0x8000, 0x1000)]).is_some());
+        for bad in [(0, 0x1001), (0x2fff, 0x1000), (0, 0x9000), (0x2000, 1), (u64::MAX, 2)] {
+            assert!(regions(&[(0x2000, 0x1000), (0, 0x1000), bad]).is_none(), "{bad:x?}");
+        }
+    }
+
+    #[test]
+    fn a_range_is_found_within_and_across_regions() {
+        let regions = regions(&[(0x1000, 0x1000), (0x2000, 0x1000), (0x8000, 0x1000)]).unwrap();
+        let find = |addr, len| {
+            let mut list = SegmentList::new();
+            regions.segments(addr, len, &mut list).map(|pushed| {
+                pushed.unwrap();
+                list.bytes()
+            })
+        };
+        assert_eq!(find(0x1ff0, 0x20), Ok(0x20));
+        assert_eq!(find(0x8fff, 1), Ok(1));
+        for (addr, len) in [(0xfff, 1), (0x3000, 1), (0x2fff, 2), (u64::MAX, 2), (0x8000, u32::MAX)]
+        {
+            assert_eq!(find(addr, len), Err(Unmapped), "{addr:#x} {len:#x}");
+        }
+        assert!(regions.host(0x1ff0, 0x10, 16).is_ok());
+        assert_eq!(regions.host(0x1ff0, 0x11, 16), Err(Unmapped), "not in one region");
+        assert_eq!(regions.host(0x1ff1, 1, 2), Err(Unmapped), "not aligned");
+    }
+
+    #[test]
+    fn addresses_lead_back_to_the_guests() {
+        let regions = regions(&[(0x1000, 0x1000), (0x8000, 0x2000)]).unwrap();
+        assert_eq!(regions.guest_of_user((1 << 40) + 0x9fff), Some(0x9fff));
+        assert_eq!(regions.guest_of_user((1 << 40) + 0xa000), None);
+        let host = regions.host(0x8100, 1, 1).unwrap();
+        let mut runs = Vec::new();
+        regions.guest_runs(host.addr(), 0x100, |guest, len| runs.push((guest, len)));
+        assert_eq!(runs, [(0x8100, 0x100)]);
+    }
+
+    #[test]
+    fn only_the_very_region_is_taken_out() {
+        let all = regions(&[(0x1000, 0x1000), (0x8000, 0x2000)]).unwrap();
+        let user = (1 << 40) + 0x8000;
+        assert!(all.without(0x8000, user, 0x1000).is_none());
+        assert!(all.without(0x8000, user + 1, 0x2000).is_none());
+        let left = all.without(0x8000, user, 0x2000).unwrap();
+        assert!(left.host(0x8000, 1, 1).is_err() && left.host(0x1000, 1, 1).is_ok());
     }
 }

@@ -3,12 +3,14 @@
 
 mod deferred;
 mod device;
+mod event;
+mod frontend;
 mod log;
 mod memory;
 mod queue;
 mod ring;
 mod server;
-mod vring;
+mod terms;
 
 pub use device::{DeviceConfig, MAX_REQUEST_QUEUES, Tag};
 pub use server::{ServeError, serve};

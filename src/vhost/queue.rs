@@ -1,77 +1,33 @@
-//! Serving one virtqueue.
+//! One virtqueue and the thread that serves it.
+//!
+//! The thread serves by a copy of the ring's setup. When that changes it is told by `attention`
+//! and comes to the gate for a new one before its next request; for some changes the front-end's
+//! thread waits there for it.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-
-use vhost_user_backend::VringT;
-use virtio_queue::QueueT;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::deferred::{Away, Finished, WaitingRoom};
+use super::event::Event;
 use super::memory::{Kept, Regions};
 use super::ring::{BadChain, Broken, Ring, RingSetup};
-use super::vring::Vring;
+use super::terms::{CurrentTerms, Terms};
 use crate::fuse::{Filesystem, Patience, Scratch, Served, Session};
 use crate::mem::{Input, Output, Segment, SegmentList};
 
-/// What was negotiated, for all queues.
-#[derive(Clone)]
-pub(super) struct Terms {
-    /// Counts the changes.
-    epoch: u64,
-    pub(super) regions: Arc<Regions>,
-    pub(super) event_idx: bool,
-    pub(super) indirect: bool,
-    /// Live migration is under way: what is written must be logged.
-    pub(super) log_writes: bool,
-}
-
-impl Terms {
-    fn new(regions: Regions) -> Self {
-        let regions = Arc::new(regions);
-        Terms { epoch: 0, regions, event_idx: false, indirect: false, log_writes: false }
-    }
-}
-
-/// The terms that hold now.
-pub(super) struct CurrentTerms {
-    terms: Mutex<Terms>,
-    epoch: AtomicU64,
-}
-
-impl CurrentTerms {
-    pub(super) fn new(regions: Regions) -> Self {
-        CurrentTerms { terms: Mutex::new(Terms::new(regions)), epoch: AtomicU64::new(0) }
-    }
-
-    /// Changes them; every request that the guest makes available after this is served by the
-    /// new ones.
-    pub(super) fn change(&self, change: impl FnOnce(&mut Terms)) {
-        let mut terms = self.terms.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut terms);
-        terms.epoch += 1;
-        self.epoch.store(terms.epoch, Ordering::Release);
-    }
-
-    fn get(&self) -> Terms {
-        self.terms.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn are(&self, terms: &Terms) -> bool {
-        self.epoch.load(Ordering::Acquire) == terms.epoch
-    }
-}
-
-/// One virtqueue: a thread of its own serves it.
-pub(super) struct Queue {
-    /// Held while the ring is served. Whoever wants the ring to rest asks for that by `pause`
-    /// and then takes this.
-    turn: Mutex<Scratch>,
-    pause: AtomicBool,
-    /// Requests that wait elsewhere.
-    pub(super) away: Away,
-    /// The ring, known from its first request on.
-    vring: OnceLock<Vring>,
+/// A ring as the front-end has set it up.
+#[derive(Clone, Default)]
+pub(super) struct Setup {
+    pub(super) ring: RingSetup,
+    /// Where writes to the used ring are logged, if not at its own address.
+    pub(super) log_at: Option<u64>,
+    pub(super) kick: Option<Arc<OwnedFd>>,
+    pub(super) call: Option<Arc<OwnedFd>>,
+    pub(super) error: Option<Arc<OwnedFd>>,
+    pub(super) started: bool,
+    pub(super) enabled: bool,
 }
 
 /// What all queues of a device share.
@@ -81,110 +37,254 @@ pub(super) struct Shared<F> {
     pub(super) waiting: WaitingRoom<F>,
 }
 
+/// One virtqueue.
+pub(super) struct Queue {
+    index: usize,
+    gate: Mutex<Gate>,
+    passed: Condvar,
+    /// Somebody is at the gate, or something has come back: the thread is to look.
+    attention: AtomicBool,
+    /// Wakes the thread when it sleeps.
+    pub(super) wake: Event,
+    /// Requests that wait elsewhere.
+    pub(super) away: Away,
+}
+
+#[derive(Default)]
+struct Gate {
+    setup: Setup,
+    /// The thread is between the gate and the gate.
+    serving: bool,
+    /// So many want the ring to rest.
+    holds: usize,
+    /// The thread serves by an older setup.
+    changed: bool,
+    has_thread: bool,
+    ended: bool,
+}
+
 /// Why serving a ring came to an end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ended {
-    /// Nothing is left to do; the next request comes with a kick.
+    /// Nothing is left to do.
     Idle,
-    /// Somebody wants the ring to rest.
-    Paused,
-    /// The next request is to be served by other terms.
+    /// Somebody is at the gate.
+    Wanted,
+    /// The terms have changed.
     Outdated,
 }
 
-/// What becomes of the replies that are ready when a ring comes to rest.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Replies {
-    /// They are given: the guest goes on with this ring.
-    Give,
-    /// They are dropped: the ring is the guest's again, and its memory may be anything.
-    Drop,
-}
-
 impl Queue {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(index: usize) -> io::Result<Self> {
         Ok(Queue {
-            turn: Mutex::default(),
-            pause: AtomicBool::new(false),
-            away: Away::new()?,
-            vring: OnceLock::new(),
+            index,
+            gate: Mutex::default(),
+            passed: Condvar::new(),
+            attention: AtomicBool::new(false),
+            wake: Event::new()?,
+            away: Away::default(),
         })
     }
 
-    /// Lets requests that were begun finish, and keeps the ring at rest while the result lives.
-    pub(super) fn rest<'q, F: Filesystem + 'static>(
-        self: &'q Arc<Self>,
-        shared: &Shared<F>,
-        replies: Replies,
-    ) -> MutexGuard<'q, Scratch> {
-        self.pause.store(true, Ordering::Relaxed);
-        let rest = self.lock();
-        self.pause.store(false, Ordering::Relaxed);
-        shared.waiting.clear(self);
-        let finished = self.away.take_finished();
-        if replies == Replies::Give
-            && let Some(vring) = self.vring.get()
-        {
-            let terms = shared.terms.get();
-            let setup = ring_setup(vring, &terms);
-            if let Ok(mut ring) = Ring::new(&terms.regions, &setup) {
-                give_back(&terms, vring, &mut ring, finished);
-                vring.get_mut().get_queue_mut().set_next_used(ring.position().1);
-            }
-        }
-        rest
+    /// Changes what may change while the ring is served: all but where it is and how far it got.
+    /// The thread takes it up before its next request.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Setup)) {
+        let mut gate = self.lock();
+        change(&mut gate.setup);
+        gate.changed = true;
+        drop(gate);
+        self.look();
+        self.passed.notify_all();
     }
 
-    /// Serves requests until there are none, or until the ring has to rest.
+    /// True if the ring is started, and where `is_it` says.
+    pub(super) fn is_running_at(&self, is_it: impl FnOnce(&RingSetup) -> bool) -> bool {
+        let gate = self.lock();
+        gate.setup.started && is_it(&gate.setup.ring)
+    }
+
+    /// Runs `change` on the setup while no request is being served by the queue's thread.
+    pub(super) fn at_rest<R>(&self, change: impl FnOnce(&mut Setup) -> R) -> R {
+        let mut gate = self.hold();
+        let changed = change(&mut gate.setup);
+        self.release(gate);
+        changed
+    }
+
+    /// Stops the ring for the guest to go on with it later: requests that were begun finish first,
+    /// and their replies are given. Returns how far the guest got.
+    pub(super) fn stop<F: Filesystem + 'static>(self: &Arc<Self>, shared: &Shared<F>) -> u16 {
+        let mut gate = self.hold();
+        shared.waiting.clear(self);
+        let finished = self.away.take_finished();
+        let terms = shared.terms.get();
+        let setup = std::mem::take(&mut gate.setup);
+        let mut next_used = setup.ring.next_used;
+        if let Ok(mut ring) = Ring::new(&terms.regions, &ring_setup(&setup, &terms)) {
+            give_back(&terms, &setup, &mut ring, finished);
+            if ring.wants_signal() {
+                signal(&setup);
+            }
+            next_used = ring.position().1;
+        }
+        gate.setup = Setup {
+            ring: RingSetup { next_used, ..setup.ring },
+            log_at: setup.log_at,
+            error: setup.error,
+            enabled: setup.enabled,
+            ..Setup::default()
+        };
+        self.release(gate);
+        setup.ring.next_avail
+    }
+
+    /// Disables the ring, whose memory is the guest's again when this returns: what was begun
+    /// finishes first, and nothing is given any more.
+    pub(super) fn reset<F: Filesystem + 'static>(self: &Arc<Self>, shared: &Shared<F>) {
+        let mut gate = self.hold();
+        shared.waiting.clear(self);
+        drop(self.away.take_finished());
+        gate.setup.enabled = false;
+        self.release(gate);
+    }
+
+    /// Gives a ring that has been started a thread, unless it has one.
+    pub(super) fn serve_by<F: Filesystem + 'static>(
+        self: &Arc<Self>,
+        shared: &Arc<Shared<F>>,
+    ) -> io::Result<()> {
+        let mut gate = self.lock();
+        if !gate.has_thread {
+            let (queue, shared) = (self.clone(), shared.clone());
+            let thread = std::thread::Builder::new().name(format!("queue {}", self.index));
+            thread.spawn(move || queue.work(&shared))?;
+            gate.has_thread = true;
+        }
+        Ok(())
+    }
+
+    /// Lets the thread end.
+    pub(super) fn end(&self) {
+        self.lock().ended = true;
+        self.passed.notify_all();
+    }
+
+    /// Something has come back from waiting elsewhere.
+    pub(super) fn look(&self) {
+        self.attention.store(true, Ordering::Release);
+        self.wake.notify();
+    }
+
+    fn hold(&self) -> MutexGuard<'_, Gate> {
+        let mut gate = self.lock();
+        gate.holds += 1;
+        self.look();
+        while gate.serving {
+            gate = self.passed.wait(gate).unwrap_or_else(PoisonError::into_inner);
+        }
+        gate
+    }
+
+    fn release(&self, mut gate: MutexGuard<'_, Gate>) {
+        gate.holds -= 1;
+        drop(gate);
+        self.passed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work<F: Filesystem + 'static>(self: &Arc<Self>, shared: &Shared<F>) {
+        let mut scratch = Scratch::new();
+        while let Some(mut setup) = self.enter() {
+            let served = self.serve(shared, &mut setup, &mut scratch);
+            if let Err(broken) = served {
+                log::error!(
+                    "Queue {} is broken ({broken:?}) and stops until the guest resets the device",
+                    self.index
+                );
+                notify(setup.error.as_ref());
+            }
+            let mut gate = self.lock();
+            gate.setup.ring.next_avail = setup.ring.next_avail;
+            gate.setup.ring.next_used = setup.ring.next_used;
+            gate.setup.started &= served.is_ok();
+            gate.serving = false;
+            drop(gate);
+            self.passed.notify_all();
+        }
+    }
+
+    /// Waits at the gate until the ring may be served. None at the end.
+    fn enter(&self) -> Option<Setup> {
+        let mut gate = self.lock();
+        loop {
+            if gate.ended {
+                return None;
+            }
+            if gate.holds == 0 && gate.setup.started && gate.setup.enabled {
+                gate.serving = true;
+                gate.changed = false;
+                self.attention.store(false, Ordering::Relaxed);
+                return Some(gate.setup.clone());
+            }
+            gate = self.passed.wait(gate).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Serves the ring until somebody is at the gate.
     ///
     /// # Errors
     /// The ring is broken; it is not served again until the guest sets it up anew.
-    pub(super) fn serve<F: Filesystem + 'static>(
+    fn serve<F: Filesystem + 'static>(
         self: &Arc<Self>,
         shared: &Shared<F>,
-        vring: &Vring,
+        setup: &mut Setup,
+        scratch: &mut Scratch,
     ) -> Result<(), Broken> {
-        let mut scratch = self.lock();
-        self.vring.get_or_init(|| vring.clone());
         loop {
             let terms = shared.terms.get();
-            if !is_running(vring) {
-                return Ok(());
-            }
-            let mut ring = Ring::new(&terms.regions, &ring_setup(vring, &terms))?;
+            let mut ring = Ring::new(&terms.regions, &ring_setup(setup, &terms))?;
             ring.refuse_kicks();
-            let ended = self.drain(shared, &terms, vring, &mut ring, &mut scratch);
-            let (next_avail, next_used) = ring.position();
-            let mut state = vring.get_mut();
-            state.get_queue_mut().set_next_avail(next_avail);
-            state.get_queue_mut().set_next_used(next_used);
-            drop(state);
-            match ended? {
-                Ended::Paused => return Ok(()),
-                Ended::Idle if ring.ask_for_kick() => return Ok(()),
-                Ended::Idle | Ended::Outdated => {}
+            let ended = loop {
+                match self.drain(shared, &terms, setup, &mut ring, scratch) {
+                    Ok(Ended::Idle) if ring.ask_for_kick() => {
+                        self.wake.wait_or(setup.kick.as_deref());
+                        ring.refuse_kicks();
+                    }
+                    Ok(Ended::Idle) => ring.refuse_kicks(),
+                    ended => break ended,
+                }
+            };
+            (setup.ring.next_avail, setup.ring.next_used) = ring.position();
+            if ended? == Ended::Wanted {
+                return Ok(());
             }
         }
     }
 
+    /// Serves what the guest has made available.
     fn drain<'m, F: Filesystem + 'static>(
         self: &Arc<Self>,
         shared: &Shared<F>,
         terms: &'m Terms,
-        vring: &Vring,
+        setup: &Setup,
         ring: &mut Ring<'m>,
         scratch: &mut Scratch,
     ) -> Result<Ended, Broken> {
         let ended = loop {
-            give_back(terms, vring, ring, self.away.take_finished());
-            if self.pause.load(Ordering::Relaxed) || !vring.enabled() {
-                break Ok(Ended::Paused);
+            if self.attention.load(Ordering::Acquire) {
+                give_back(terms, setup, ring, self.away.take_finished());
+                if self.is_wanted() {
+                    break Ok(Ended::Wanted);
+                }
             }
             match ring.is_empty() {
-                Ok(true) => break Ok(Ended::Idle),
                 // Looked at after the request was seen: the guest may rely on a change that was
                 // acknowledged before it made the request.
-                Ok(false) if !shared.terms.are(terms) => break Ok(Ended::Outdated),
+                Ok(_) if !shared.terms.are(terms) => break Ok(Ended::Outdated),
+                Ok(true) => break Ok(Ended::Idle),
                 Ok(false) => {}
                 Err(broken) => break Err(broken),
             }
@@ -210,49 +310,48 @@ impl Queue {
                     continue;
                 }
             };
-            complete(terms, vring, ring, (head, written), writable.as_slice());
+            log_writes(terms, &terms.regions, writable.as_slice(), written as usize);
+            complete(terms, setup, ring, head, written);
         };
         if ring.wants_signal() {
-            signal(vring);
+            signal(setup);
         }
         ended
     }
 
-    fn lock(&self) -> MutexGuard<'_, Scratch> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    /// True if somebody is at the gate; what else wanted attention was seen to before.
+    fn is_wanted(&self) -> bool {
+        let gate = self.lock();
+        let wanted = gate.holds > 0 || gate.changed || gate.ended;
+        // Under the lock, so that who comes next is not overlooked; what came back since will
+        // have set it again.
+        self.attention.store(wanted, Ordering::Relaxed);
+        drop(gate);
+        wanted
     }
 }
 
 /// Gives requests that have waited elsewhere back to the guest.
-fn give_back(terms: &Terms, vring: &Vring, ring: &mut Ring<'_>, finished: Vec<Finished>) {
+fn give_back(terms: &Terms, setup: &Setup, ring: &mut Ring<'_>, finished: Vec<Finished>) {
     for Finished { head, written, buffers } in finished {
-        if terms.log_writes {
-            log_writes(&buffers.regions, buffers.writable(), written as usize);
-        }
-        complete(terms, vring, ring, (head, written), &[]);
+        log_writes(terms, &buffers.regions, buffers.writable(), written as usize);
+        complete(terms, setup, ring, head, written);
     }
 }
 
-/// Gives a request back, of whose `writable` buffers so many bytes were written.
-fn complete(
-    terms: &Terms,
-    vring: &Vring,
-    ring: &mut Ring<'_>,
-    (head, written): (u16, u32),
-    writable: &[Segment<'_>],
-) {
-    if terms.log_writes {
-        log_writes(&terms.regions, writable, written as usize);
-    }
-    ring.complete(head, written);
-    if terms.log_writes {
-        let (addr, len) = ring.used_bytes();
-        terms.regions.mark_dirty(addr, len);
+/// Gives a request back, of whose buffers so many bytes were written.
+fn complete(terms: &Terms, setup: &Setup, ring: &mut Ring<'_>, head: u16, written: u32) {
+    let offset = ring.complete(head, written);
+    if let Some(log) = &terms.log {
+        // The element, and the index in front of all elements.
+        let at = setup.log_at.unwrap_or(setup.ring.used);
+        log.mark(at.saturating_add(offset as u64), 8);
+        log.mark(at, 4);
     }
     // With EVENT_IDX a signal costs nothing that the guest did not ask for, so that it need not
     // wait for the last of a batch.
     if terms.event_idx && ring.wants_signal() {
-        signal(vring);
+        signal(setup);
     }
 }
 
@@ -261,33 +360,17 @@ fn refuse(bad: BadChain) -> Served {
     Served::Unanswerable
 }
 
-/// True if the front-end has started and enabled the ring.
-fn is_running(vring: &Vring) -> bool {
-    let state = vring.get_ref();
-    state.get_queue().ready() && state.is_enabled()
-}
-
-fn ring_setup(vring: &Vring, terms: &Terms) -> RingSetup {
-    let state = vring.get_ref();
-    let queue = state.get_queue();
-    RingSetup {
-        size: queue.size(),
-        desc: queue.desc_table(),
-        avail: queue.avail_ring(),
-        used: queue.used_ring(),
-        next_avail: queue.next_avail(),
-        next_used: queue.next_used(),
-        event_idx: terms.event_idx,
-        indirect: terms.indirect,
-    }
+fn ring_setup(setup: &Setup, terms: &Terms) -> RingSetup {
+    RingSetup { event_idx: terms.event_idx, indirect: terms.indirect, ..setup.ring }
 }
 
 /// Marks what was written, after it was: a bit that is set earlier could be read and cleared
 /// before the bytes are there. The guest does not look before the used ring tells it to.
-fn log_writes(regions: &Regions, written: &[Segment<'_>], mut len: usize) {
+fn log_writes(terms: &Terms, regions: &Regions, written: &[Segment<'_>], mut len: usize) {
+    let Some(log) = &terms.log else { return };
     for segment in written {
         let here = len.min(segment.len());
-        regions.mark_dirty(segment.addr(), here);
+        regions.guest_runs(segment.addr(), here, |guest, len| log.mark(guest, len));
         len -= here;
         if len == 0 {
             break;
@@ -295,8 +378,13 @@ fn log_writes(regions: &Regions, written: &[Segment<'_>], mut len: usize) {
     }
 }
 
-fn signal(vring: &Vring) {
-    if let Err(error) = vring.signal_used_queue() {
-        log::debug!("Cannot signal the guest: {error}");
+fn signal(setup: &Setup) {
+    notify(setup.call.as_ref());
+}
+
+/// A front-end without an event looks by itself.
+fn notify(event: Option<&Arc<OwnedFd>>) {
+    if let Some(Err(error)) = event.map(|event| rustix::io::write(event, &1u64.to_ne_bytes())) {
+        log::debug!("Cannot notify the front-end: {error}");
     }
 }

@@ -18,7 +18,7 @@ const NO_INTERRUPT: u16 = 1;
 const NO_NOTIFY: u16 = 1;
 
 /// Where a ring is and how far it got.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RingSetup {
     pub(super) size: u16,
     /// Guest addresses of the three parts.
@@ -178,7 +178,8 @@ impl<'m> Ring<'m> {
     }
 
     /// Gives the request that started at `head` back, with `len` bytes of its buffers written.
-    pub(super) fn complete(&mut self, head: u16, len: u32) {
+    /// Returns where in the used ring that was noted.
+    pub(super) fn complete(&mut self, head: u16, len: u32) -> usize {
         let at = 4 + 8 * usize::from(self.next_used % self.size);
         let element = u64::from(head) | u64::from(len) << 32;
         // SAFETY: element `next_used % size` of the used ring, 8 bytes that new() has checked;
@@ -187,11 +188,13 @@ impl<'m> Ring<'m> {
         self.next_used = self.next_used.wrapping_add(1);
         // SAFETY: the index of the used ring.
         unsafe { self.used_u16(2) }.store(self.next_used.to_le(), Ordering::Release);
+        at
     }
 
-    /// The bytes of the used ring, for the migration log.
-    pub(super) fn used_bytes(&self) -> (usize, usize) {
-        (self.used.addr(), 6 + 8 * usize::from(self.size))
+    /// How far the device got, as the used ring says.
+    pub(super) fn used_index(&self) -> u16 {
+        // SAFETY: the index of the used ring.
+        u16::from_le(unsafe { self.used_u16(2) }.load(Ordering::Relaxed))
     }
 
     /// True if the guest wants to hear of what was completed since the last time this was asked.

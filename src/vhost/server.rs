@@ -1,34 +1,30 @@
 //! One front-end, from its connection to its end.
 
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::{fmt, io};
 
-use vhost::vhost_user::{Error as MessageError, Listener};
-use vhost_user_backend::{Error as DaemonError, VhostUserDaemon};
-use vm_memory::{GuestAddressSpace, GuestMemoryAtomic};
-use vmm_sys_util::epoll::EventSet;
+use vhost::vhost_user::{BackendReqHandler, Error as MessageError};
 
 use super::device::{Device, DeviceConfig};
-use super::memory::GuestMemory;
+use super::frontend::Frontend;
 use crate::fuse::{Filesystem, Session};
 
 /// Serving a front-end ended with an error.
 #[derive(Debug)]
 pub enum ServeError {
-    /// It did not begin: the process is short of descriptors or threads.
+    /// It did not begin: no connection, or the process is short of descriptors.
     Start(io::Error),
-    /// The front-end broke the protocol.
-    Connection(DaemonError),
+    /// The front-end said nothing for a while but what cannot be understood.
+    Protocol(MessageError),
 }
 
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ServeError::Start(error) => write!(f, "Cannot start serving: {error}"),
-            ServeError::Connection(error) => {
-                write!(f, "The connection to the front-end ended: {error}")
+            ServeError::Protocol(error) => {
+                write!(f, "The front-end does not speak vhost-user, giving up: {error}")
             }
         }
     }
@@ -36,39 +32,57 @@ impl fmt::Display for ServeError {
 
 impl std::error::Error for ServeError {}
 
-impl From<DaemonError> for ServeError {
-    fn from(error: DaemonError) -> Self {
-        ServeError::Connection(error)
+impl From<io::Error> for ServeError {
+    fn from(error: io::Error) -> Self {
+        ServeError::Start(error)
     }
 }
+
+/// Messages in a row that may be refused before the connection is given up. A refused message is
+/// its front-end's error, and no reason to take the device from a guest; but when the stream is
+/// out of step there will never be a good one again.
+const PATIENCE: u32 = 64;
 
 /// Accepts one front-end on `listener` and serves its guest until it disconnects.
 ///
 /// # Errors
-/// Threads cannot be started, or the front-end broke the vhost-user protocol.
+/// Serving could not begin, or the front-end does not keep to the vhost-user protocol at all.
 pub fn serve<F: Filesystem + 'static>(
-    listener: UnixListener,
+    listener: &UnixListener,
     session: Session<F>,
     config: DeviceConfig,
 ) -> Result<(), ServeError> {
-    let memory = GuestMemoryAtomic::new(GuestMemory::new());
-    let device = Device::new(session, config, memory.memory().into_inner());
-    let device = Arc::new(device.map_err(ServeError::Start)?);
-    let mut daemon = VhostUserDaemon::new("front-end".into(), device.clone(), memory)?;
-    for (handler, waker) in daemon.get_epoll_handlers().iter().zip(device.wakers()) {
-        let event = u64::from(device.awakened());
-        let added = handler.register_listener(waker.as_raw_fd(), EventSet::IN, event);
-        added.map_err(ServeError::Start)?;
-    }
-    daemon.start(&mut Listener::from(listener))?;
+    let device = Arc::new(Device::new(session, config)?);
+    let (stream, _) = listener.accept()?;
     log::debug!("A front-end has connected");
-    let ended = daemon.wait();
+    let frontend = Arc::new(Frontend::new(device.clone()));
+    let mut messages = BackendReqHandler::from_stream(stream, frontend);
+    let mut refused = 0;
+    let ended = loop {
+        match messages.handle_request() {
+            Ok(()) => refused = 0,
+            Err(error) if is_the_end(&error) => break Ok(()),
+            Err(error) => {
+                refused += 1;
+                if refused == PATIENCE {
+                    break Err(ServeError::Protocol(error));
+                }
+                log::warn!("The front-end asks for what cannot be done: {error}");
+            }
+        }
+    };
     device.end_session();
-    match ended {
-        Ok(()) => Ok(()),
-        Err(DaemonError::HandleRequest(
-            MessageError::Disconnected | MessageError::PartialMessage,
-        )) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    ended
+}
+
+/// True if the other side is gone.
+fn is_the_end(error: &MessageError) -> bool {
+    matches!(
+        error,
+        MessageError::Disconnected
+            | MessageError::PartialMessage
+            | MessageError::SocketBroken(_)
+            | MessageError::SocketError(_)
+            | MessageError::SocketConnect(_)
+    )
 }

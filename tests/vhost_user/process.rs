@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -64,18 +64,42 @@ fn it_ends_well_however_little_the_front_end_has_said() {
 }
 
 #[test]
-fn it_gives_up_on_a_front_end_that_talks_nonsense() {
-    // An unknown request, a wrong version, and a length that is too long.
-    for message in [[99u32, 1, 0], [1, 2, 0], [1, 1, 0xffff], [5, 1, 0]] {
-        let mut daemon = Daemon::start(ferryfs(), &[]).unwrap();
-        let mut connection = UnixStream::connect(daemon.socket()).unwrap();
-        let bytes: Vec<_> = message.into_iter().flat_map(u32::to_ne_bytes).collect();
-        connection.write_all(&bytes).unwrap();
-        assert_eq!(exit_code(&mut daemon), Some(1), "{message:?}");
-        let said = daemon.process().stderr();
-        assert_eq!(said.matches("ERROR").count(), 1, "{said}");
-        nothing_is_left_of(&daemon);
+fn a_message_that_makes_no_sense_is_refused_and_the_next_is_served() {
+    // An unknown request, a wrong version, a length that is too long, a message without its body.
+    let nonsense = [[99u32, 1, 0], [1, 2, 0], [1, 1, 0xffff], [5, 1, 0]];
+    let mut daemon = Daemon::start(ferryfs(), &[]).unwrap();
+    let mut connection = UnixStream::connect(daemon.socket()).unwrap();
+    connection.set_read_timeout(Some(LONG)).unwrap();
+    for round in 0..50 {
+        for message in nonsense {
+            connection.write_all(&words(&message)).unwrap();
+        }
+        // GET_FEATURES
+        connection.write_all(&words(&[1, 1, 0])).unwrap();
+        let mut reply = [0; 20];
+        connection.read_exact(&mut reply).unwrap();
+        assert_eq!(reply[..12], words(&[1, 5, 8]), "round {round}");
     }
+    drop(connection);
+    assert_eq!(exit_code(&mut daemon), Some(0));
+    nothing_is_left_of(&daemon);
+}
+
+#[test]
+fn it_gives_up_on_a_front_end_that_talks_nothing_but_nonsense() {
+    let mut daemon = Daemon::start(ferryfs(), &[]).unwrap();
+    let mut connection = UnixStream::connect(daemon.socket()).unwrap();
+    for _ in 0..64 {
+        connection.write_all(&words(&[99, 1, 0])).unwrap();
+    }
+    assert_eq!(exit_code(&mut daemon), Some(1));
+    let said = daemon.process().stderr();
+    assert_eq!(said.matches("ERROR").count(), 1, "{said}");
+    nothing_is_left_of(&daemon);
+}
+
+fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
 #[test]

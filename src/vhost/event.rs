@@ -1,0 +1,61 @@
+//! Waking a queue's thread.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+
+/// An event by which threads of this process wake one of them.
+pub(super) struct Event(OwnedFd);
+
+/// How often a ring is looked at whose front-end gives no event for kicks.
+const LOOK: Duration = Duration::from_millis(1);
+
+impl Event {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Event(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+    }
+
+    pub(super) fn notify(&self) {
+        // It fails only if 2^64 - 2 notifications were not read, and then this one is not missed.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+
+    /// Sleeps until this event or `kick`, and takes what has come of both. What a front-end gives
+    /// for a kick event may be anything.
+    pub(super) fn wait_or(&self, kick: Option<&OwnedFd>) {
+        let look = LOOK.try_into().ok();
+        let mut waits = [PollFd::new(&self.0, PollFlags::IN), PollFd::new(&self.0, PollFlags::IN)];
+        let (waits, timeout) = match kick {
+            Some(kick) => {
+                waits[1] = PollFd::new(kick, PollFlags::IN);
+                (&mut waits[..], None)
+            }
+            None => (&mut waits[..1], look.as_ref()),
+        };
+        if let Err(error) = poll(waits, timeout)
+            && error != rustix::io::Errno::INTR
+        {
+            log::error!("Cannot wait for a kick: {error}");
+            std::thread::sleep(LOOK);
+            return;
+        }
+        let came = |fd: &PollFd<'_>| fd.revents().contains(PollFlags::IN);
+        let (own, kicked) = (came(&waits[0]), waits.get(1).is_some_and(came));
+        let mut count = [0; 8];
+        if own {
+            let _ = rustix::io::read(&self.0, &mut count);
+        }
+        if let (true, Some(kick)) = (kicked, kick) {
+            let read = rustix::io::read(kick.as_fd(), &mut count);
+            if read != Ok(count.len()) && read != Err(rustix::io::Errno::AGAIN) {
+                // Not an event: then it may be ready for ever.
+                std::thread::sleep(LOOK);
+            }
+        } else if !own && kick.is_some() {
+            // An error or a hang-up of what is no event.
+            std::thread::sleep(LOOK);
+        }
+    }
+}
