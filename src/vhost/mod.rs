@@ -9,6 +9,8 @@ mod log;
 mod memory;
 mod queue;
 mod ring;
+#[cfg(test)]
+mod ring_tests;
 mod server;
 mod terms;
 
