@@ -76,7 +76,11 @@ impl fmt::Display for Errno {
 
 impl fmt::Debug for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        rustix::io::Errno::from_raw_os_error(self.0).fmt(f)
+        match *self {
+            Errno::WAITS => f.write_str("WAITS"),
+            Errno::NOT_YET => f.write_str("NOT_YET"),
+            Errno(number) => rustix::io::Errno::from_raw_os_error(number).fmt(f),
+        }
     }
 }
 

@@ -1,0 +1,123 @@
+//! A daemon and a guest that uses it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use ferryfs_bench::{Daemon, Process};
+use rustix::process::Signal;
+
+use super::flavour::Flavour;
+use super::{BOOT, STEP, program, repo};
+
+/// A guest under way, and its daemon.
+pub(super) struct Machine {
+    // First: the guest hangs up before the daemon is killed.
+    guest: Guest,
+    daemon: Daemon,
+}
+
+/// `scripts/guest`, which is asked to end before it is made to.
+struct Guest(Process);
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // Both fail if it has ended already; what remains otherwise is done by `Process`.
+        let _ = self.0.signal(Signal::TERM);
+        let _ = self.0.wait(Duration::from_secs(5));
+    }
+}
+
+/// A daemon on a directory of its own.
+pub(super) fn daemon(flavour: Flavour, args: &[&str]) -> Daemon {
+    Daemon::start(ferryfs(), &[flavour.daemon_args(), args].concat()).unwrap()
+}
+
+/// A daemon on a directory that is there.
+pub(super) fn daemon_on(flavour: Flavour, share: &Path) -> Daemon {
+    Daemon::start_on(ferryfs(), flavour.daemon_args(), share).unwrap()
+}
+
+fn ferryfs() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_ferryfs"))
+}
+
+impl Machine {
+    /// Boots a guest that has the share on /mnt and runs a script.
+    pub(super) fn boot(flavour: Flavour, daemon: Daemon, options: &[&str], script: &str) -> Self {
+        fs::create_dir_all(daemon.share().join("turns")).unwrap();
+        // All that the guest says goes where the process is listened to.
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$0\" \"$@\" >&2"]).arg(repo().join("scripts/guest"));
+        command.arg(flavour.name()).arg("--socket").arg(daemon.socket());
+        command.args(["--timeout", &BOOT.as_secs().to_string()]).args(options);
+        command.arg("--put").arg(program::path());
+        command.args(["--", include_str!("prelude.sh"), script]);
+        Machine { guest: Guest(Process::start(command).unwrap()), daemon }
+    }
+
+    pub(super) fn daemon(&self) -> &Process {
+        self.daemon.process()
+    }
+
+    /// Descriptors of the daemon, without those of the directory in which the guest looks for the
+    /// end of a turn.
+    pub(super) fn descriptors(&self) -> usize {
+        let turns = fs::canonicalize(self.daemon.share().join("turns")).unwrap();
+        let links = fs::read_dir(self.daemon().proc("fd")).unwrap();
+        let target = |link: io::Result<fs::DirEntry>| fs::read_link(link.unwrap().path());
+        links.map(target).filter(|target| target.as_ref().is_ok_and(|to| *to != turns)).count()
+    }
+
+    /// Waits until the guest leaves the turn with this name to us, and does something in it.
+    pub(super) fn turn<T>(&self, name: &str, act: impl FnOnce() -> T) -> T {
+        self.reach(name);
+        let done = act();
+        self.end_turn(name);
+        done
+    }
+
+    /// Waits until the guest leaves the turn with this name to us.
+    pub(super) fn reach(&self, name: &str) {
+        let reached = self.guest.0.wait_for_line(&format!("turn: {name}"), STEP);
+        assert!(reached.is_ok(), "the turn {name}: {reached:?}");
+    }
+
+    /// Lets the guest go on.
+    pub(super) fn end_turn(&self, name: &str) {
+        fs::write(self.daemon.share().join("turns").join(name), "").unwrap();
+    }
+
+    /// Runs the probe here, in the shared directory.
+    pub(super) fn probe(&self, words: &str) {
+        program::probe(self.daemon.share(), words);
+    }
+
+    /// Waits for the guest's end and the daemon's; both have to be good, and nothing remains.
+    pub(super) fn finish(mut self) {
+        let ended = self.guest.0.wait(BOOT);
+        assert!(ended.as_ref().is_ok_and(|status| status.success()), "the guest: {ended:?}");
+        let ended = self.daemon.process_mut().wait(STEP);
+        assert!(ended.as_ref().is_ok_and(|status| status.success()), "the daemon: {ended:?}");
+        let said = self.daemon().stderr();
+        for word in ["WARN", "ERROR", "panic"] {
+            assert!(!said.contains(word), "the daemon had something to say");
+        }
+        let socket = self.daemon.socket();
+        let entries = fs::read_dir(socket.parent().unwrap()).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let left: Vec<PathBuf> = paths.filter(|path| path != self.daemon.share()).collect();
+        assert!(left.is_empty(), "the daemon left {left:?}");
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let (guest, daemon) = (self.guest.0.stderr(), self.daemon().stderr());
+            eprintln!("--- what the guest said\n{guest}--- what the daemon said\n{daemon}---");
+        }
+    }
+}
