@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 
 use ferryfs::fuse::flags::init;
 use ferryfs::fuse::{
-    AttrChange, Create, Errno, Filesystem, Negotiated, NewNode, NodeId, SecurityContext,
+    AttrChange, Create, Errno, Filesystem, Negotiated, NewNode, NodeId, SecurityContext, SetTime,
 };
 use ferryfs::passthrough::{Config, FileHandles, IdMap, Support, Xattrs};
 use rustix::fs::XattrFlags;
@@ -131,6 +131,47 @@ fn an_open_file_stays_usable_after_its_last_name_is_gone() {
         share.fs.release(file, handle, false).unwrap();
         share.put_all_away();
         assert_eq!(share.attr(file).unwrap_err(), Errno::ESTALE, "{mode:?}");
+    }
+}
+
+#[test]
+fn a_removed_directory_stays_usable_while_the_guest_knows_it() {
+    for mode in MODES {
+        let share = Share::with(tight(mode));
+        fs::create_dir(share.path().join("dir")).unwrap();
+        let dir = share.find("dir");
+        share.put_all_away();
+        share.fs.rmdir(&user(0), share.root(), &name("dir")).unwrap();
+        share.put_all_away();
+        assert_eq!(share.attr(dir).unwrap().nlink, 0, "{mode:?}");
+        assert!(share.fs.opendir(dir, 0).is_ok(), "{mode:?}");
+        share.fs.forget(dir, 1);
+        assert_eq!(share.attr(dir).unwrap_err(), Errno::ESTALE, "{mode:?}");
+    }
+}
+
+#[test]
+fn with_writeback_the_times_of_removed_files_can_be_written() {
+    for mode in MODES {
+        let share = Share::with(Config { writeback: true, ..tight(mode) });
+        let flags = init::WRITEBACK_CACHE;
+        share.fs.start(&Negotiated { flags, minor: 45 }).unwrap();
+        let files = ["removed", "replaced"].map(|file| {
+            fs::write(share.path().join(file), "").unwrap();
+            share.find(file)
+        });
+        share.put_all_away();
+        let root = share.root();
+        share.fs.unlink(&user(0), root, &name("removed")).unwrap();
+        fs::write(share.path().join("new"), "").unwrap();
+        share.fs.rename(&user(0), (root, &name("new")), (root, &name("replaced")), 0).unwrap();
+        share.put_all_away();
+        for file in files {
+            let time = SetTime::At(5, 6);
+            let change = AttrChange { mtime: Some(time), ..AttrChange::default() };
+            let attr = share.fs.setattr(&user(0), file, &change).unwrap().attr;
+            assert_eq!((attr.nlink, attr.mtime, attr.mtimensec), (0, 5, 6), "{mode:?}");
+        }
     }
 }
 

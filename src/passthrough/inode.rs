@@ -37,6 +37,8 @@ pub(super) struct Inode {
     descriptor: RwLock<Option<Fd>>,
     /// Looked at since the descriptors' clock last came by.
     used: AtomicBool,
+    /// Only the descriptor keeps it in existence.
+    nameless: AtomicBool,
     /// Kept only where handles cannot be opened.
     place: Mutex<Option<Place>>,
 }
@@ -77,6 +79,7 @@ impl Inode {
             seen: Seen::default(),
             descriptor: RwLock::new(descriptor),
             used: AtomicBool::new(true),
+            nameless: AtomicBool::new(false),
             place: Mutex::new(place),
         }
     }
@@ -128,9 +131,16 @@ impl Inode {
         self.try_write().is_some_and(|mut descriptor| descriptor.take().is_some())
     }
 
+    /// The last name of the inode is gone; if it holds a descriptor, it keeps it.
+    pub(super) fn lost_its_name(&self) {
+        self.nameless.store(true, Ordering::Relaxed);
+    }
+
     /// True if the inode can be opened again without its descriptor.
     pub(super) fn can_return(&self) -> bool {
-        self.opens_by_handle() || (self.place().is_some() && !matches!(self.proof, Proof::None))
+        !self.nameless.load(Ordering::Relaxed)
+            && (self.opens_by_handle()
+                || (self.place().is_some() && !matches!(self.proof, Proof::None)))
     }
 
     /// True if a file handle opens the inode.

@@ -174,10 +174,15 @@ impl Inodes {
 
     /// The inode with this identity is known under another name now.
     pub(super) fn moved(&self, id: FileId, parent: NodeId, name: &CStr) {
-        let node = self.shard(id).get(&id).copied();
-        if let Some(inode) = node.and_then(|node| self.slab.get(node.0)) {
+        if let Some((_, inode)) = self.find(id) {
             inode.is_at(parent, name);
         }
+    }
+
+    /// The inode that was last seen to have this identity.
+    pub(super) fn find(&self, id: FileId) -> Option<(NodeId, Pin<'_, Inode>)> {
+        let node = *self.shard(id).get(&id)?;
+        Some((node, self.slab.get(node.0)?))
     }
 
     /// Takes lookups back; an inode without any is forgotten.

@@ -6,14 +6,38 @@ use rustix::fs::{AtFlags, RenameFlags};
 
 use super::Passthrough;
 use super::identity::{FileId, stat_name};
+use super::inode::Inode;
+use crate::fuse::flags::init;
 use crate::fuse::{Errno, Name, NodeId, Result};
+use crate::mem::Pin;
 
 impl Passthrough {
     pub(super) fn remove(&self, parent: NodeId, name: &Name, directory: bool) -> Result<()> {
         let dir = self.directory(parent)?;
         let fd = self.inodes.fd(parent, &dir)?;
         let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        Ok(rustix::fs::unlinkat(fd.as_fd(), name, flags)?)
+        let kept = match directory || self.has_agreed(init::WRITEBACK_CACHE) {
+            true => self.hold(fd.as_fd(), name),
+            false => None,
+        };
+        rustix::fs::unlinkat(fd.as_fd(), name, flags)?;
+        if let Some(inode) = kept {
+            inode.lost_its_name();
+        }
+        Ok(())
+    }
+
+    /// Opens what is about to lose its last name, if the guest knows it: the guest may go on
+    /// using it, and a descriptor is what keeps it in existence. Processes stay in removed
+    /// directories, and a guest with a writeback cache writes the times of removed files. Files
+    /// that are open are held by that, and others not worth the system call.
+    fn hold(&self, dir: BorrowedFd<'_>, name: &Name) -> Option<Pin<'_, Inode>> {
+        let stat = stat_name(dir, name.as_c_str()).ok()?;
+        let last = stat.stx_nlink == 1 || u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFDIR;
+        let (node, inode) = self.inodes.find(FileId::of(&stat)).filter(|_| last)?;
+        // Without room for another descriptor it is removed all the same.
+        let held = self.inodes.fd(node, &inode).is_ok();
+        held.then_some(inode)
     }
 
     pub(super) fn move_name(
@@ -30,7 +54,14 @@ impl Passthrough {
         let (old_dir, new_dir) = (self.directory(old_parent)?, self.directory(new_parent)?);
         let from = self.inodes.fd(old_parent, &old_dir)?;
         let to = self.inodes.fd(new_parent, &new_dir)?;
+        let kept = match flags.is_empty() && self.has_agreed(init::WRITEBACK_CACHE) {
+            true => self.hold(to.as_fd(), new_name),
+            false => None,
+        };
         rustix::fs::renameat_with(from.as_fd(), old_name, to.as_fd(), new_name, flags)?;
+        if let Some(inode) = kept {
+            inode.lost_its_name();
+        }
         if new_dir.mount.by_handle().is_none() {
             self.note_place(new_parent, to.as_fd(), new_name);
             if flags.contains(RenameFlags::EXCHANGE) {
