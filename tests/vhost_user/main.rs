@@ -4,6 +4,7 @@
 mod buffers;
 mod files;
 mod hostile;
+mod locks;
 mod migration;
 mod names;
 mod negotiation;
