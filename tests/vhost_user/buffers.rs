@@ -189,6 +189,8 @@ fn memory_that_is_added_is_used_by_the_very_next_request() {
         machine.fs.move_to(&first).unwrap();
         machine.fs.getattr(ROOT, None).unwrap();
     }
+    // Queues that have nothing to do let go of the last region in their own time.
+    settle(&machine.daemon);
     let added = machine.descriptors() - before;
     assert!(added <= 1, "{added} descriptors more than before");
 }
