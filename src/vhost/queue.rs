@@ -226,7 +226,6 @@ impl Queue {
             if gate.holds == 0 && gate.setup.started && gate.setup.enabled {
                 gate.serving = true;
                 gate.changed = false;
-                self.attention.store(false, Ordering::Relaxed);
                 return Some(gate.setup.clone());
             }
             gate = self.passed.wait(gate).unwrap_or_else(PoisonError::into_inner);
@@ -274,7 +273,10 @@ impl Queue {
         scratch: &mut Scratch,
     ) -> Result<Ended, Broken> {
         let ended = loop {
-            if self.attention.load(Ordering::Acquire) {
+            // Taken back before anything is looked at: who asks for it later is not overlooked.
+            if self.attention.load(Ordering::Relaxed)
+                && self.attention.swap(false, Ordering::Acquire)
+            {
                 give_back(terms, setup, ring, self.away.take_finished());
                 if self.is_wanted() {
                     break Ok(Ended::Wanted);
@@ -319,15 +321,10 @@ impl Queue {
         ended
     }
 
-    /// True if somebody is at the gate; what else wanted attention was seen to before.
+    /// True if somebody is at the gate.
     fn is_wanted(&self) -> bool {
         let gate = self.lock();
-        let wanted = gate.holds > 0 || gate.changed || gate.ended;
-        // Under the lock, so that who comes next is not overlooked; what came back since will
-        // have set it again.
-        self.attention.store(wanted, Ordering::Relaxed);
-        drop(gate);
-        wanted
+        gate.holds > 0 || gate.changed || gate.ended
     }
 }
 

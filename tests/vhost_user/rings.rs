@@ -1,6 +1,6 @@
 //! Virtqueues: features, many requests at once, stopping, and waiting for one another.
 
-use ferryfs::fuse::abi::{GetattrIn, OpenIn};
+use ferryfs::fuse::abi::{FsyncIn, GetattrIn, OpenIn};
 use ferryfs::fuse::{Errno, Opcode};
 use ferryfs_bench::{
     Client, Error, Frame, Guest, Layout, Lease, Mode, Queue, ROOT, Region, Request,
@@ -246,6 +246,29 @@ impl Blocked {
         assert_eq!(used.head, self.head);
         self.frame.check(used.len, 4).unwrap();
         self.queue
+    }
+}
+
+#[test]
+fn what_comes_back_from_waiting_at_the_same_time_is_all_given_back() {
+    let mut machine = Machine::new();
+    machine.put("a", "");
+    let node = machine.find(ROOT, "a");
+    let fh = machine.fs.open(node, libc::O_RDWR).unwrap().fh;
+    let mut queue = machine.guest.queue(2).unwrap();
+    let arg = FsyncIn { fh, ..FsyncIn::new_zeroed() };
+    let (opcode, args) = (Opcode::Fsync as u32, &[arg.as_bytes()]);
+    let fsync = Request { opcode, node, args, ..Request::default() };
+    let mut frames = [(); 4].map(|()| frame(queue.region()));
+    for round in 0..5000 {
+        for (unique, frame) in (round * 4..).zip(&mut frames) {
+            frame.fill(unique, &fsync).unwrap();
+            queue.submit(frame.readable(), frame.writable()).unwrap();
+        }
+        queue.kick().unwrap();
+        for _ in &frames {
+            queue.wait(soon()).unwrap();
+        }
     }
 }
 
