@@ -30,8 +30,8 @@ impl Flavour {
     }
 
     /// What the daemon has to be told: User-Mode Linux takes the tag from the device.
-    pub(super) fn daemon_args(self) -> &'static [&'static str] {
-        if self == Flavour::Uml7 { &["--tag", "ferry"] } else { &[] }
+    pub(super) fn daemon_args(self, tag: &str) -> Vec<&str> {
+        if self == Flavour::Uml7 { vec!["--tag", tag] } else { Vec::new() }
     }
 
     /// Options of the guest for its queues.

@@ -14,9 +14,11 @@ use super::{BOOT, STEP, program, repo};
 
 /// A guest under way, and its daemon.
 pub(super) struct Machine {
-    // First: the guest hangs up before the daemon is killed.
+    // First: the guest hangs up before the daemons are killed.
     guest: Guest,
     daemon: Daemon,
+    /// That of a second share.
+    other: Option<Daemon>,
 }
 
 /// `scripts/guest`, which is asked to end before it is made to.
@@ -32,12 +34,12 @@ impl Drop for Guest {
 
 /// A daemon on a directory of its own.
 pub(super) fn daemon(flavour: Flavour, args: &[&str]) -> Daemon {
-    Daemon::start(ferryfs(), &[flavour.daemon_args(), args].concat()).unwrap()
+    Daemon::start(ferryfs(), &[&flavour.daemon_args("ferry"), args].concat()).unwrap()
 }
 
-/// A daemon on a directory that is there.
-pub(super) fn daemon_on(flavour: Flavour, share: &Path) -> Daemon {
-    Daemon::start_on(ferryfs(), flavour.daemon_args(), share).unwrap()
+/// A daemon on a directory that is there, with the first tag or another one.
+pub(super) fn daemon_on((flavour, tag): (Flavour, &str), args: &[&str], share: &Path) -> Daemon {
+    Daemon::start_on(ferryfs(), &[&flavour.daemon_args(tag), args].concat(), share).unwrap()
 }
 
 fn ferryfs() -> &'static Path {
@@ -48,14 +50,35 @@ impl Machine {
     /// Boots a guest that has the share on /mnt and runs a script.
     pub(super) fn boot(flavour: Flavour, daemon: Daemon, options: &[&str], script: &str) -> Self {
         fs::create_dir_all(daemon.share().join("turns")).unwrap();
+        Self::start(flavour, (daemon, None), options, script)
+    }
+
+    /// Boots a guest that has the share for its root and another one on /mnt2.
+    pub(super) fn boot_from(
+        flavour: Flavour,
+        (root, other): (Daemon, Daemon),
+        script: &str,
+    ) -> Self {
+        Self::start(flavour, (root, Some(other)), &["--root"], script)
+    }
+
+    fn start(
+        flavour: Flavour,
+        (daemon, other): (Daemon, Option<Daemon>),
+        options: &[&str],
+        script: &str,
+    ) -> Self {
         // All that the guest says goes where the process is listened to.
         let mut command = Command::new("sh");
         command.args(["-c", "exec \"$0\" \"$@\" >&2"]).arg(repo().join("scripts/guest"));
         command.arg(flavour.name()).arg("--socket").arg(daemon.socket());
+        if let Some(other) = &other {
+            command.arg("--socket").arg(other.socket()).args(["--tag", "other"]);
+        }
         command.args(["--timeout", &BOOT.as_secs().to_string()]).args(options);
         command.arg("--put").arg(program::path());
         command.args(["--", include_str!("prelude.sh"), script]);
-        Machine { guest: Guest(Process::start(command).unwrap()), daemon }
+        Machine { guest: Guest(Process::start(command).unwrap()), daemon, other }
     }
 
     pub(super) fn daemon(&self) -> &Process {
@@ -99,18 +122,25 @@ impl Machine {
     pub(super) fn finish(mut self) {
         let ended = self.guest.0.wait(BOOT);
         assert!(ended.as_ref().is_ok_and(|status| status.success()), "the guest: {ended:?}");
-        let ended = self.daemon.process_mut().wait(STEP);
-        assert!(ended.as_ref().is_ok_and(|status| status.success()), "the daemon: {ended:?}");
-        let said = self.daemon().stderr();
-        for word in ["WARN", "ERROR", "panic"] {
-            assert!(!said.contains(word), "the daemon had something to say");
+        for daemon in [Some(&mut self.daemon), self.other.as_mut()].into_iter().flatten() {
+            ended_well(daemon);
         }
-        let socket = self.daemon.socket();
-        let entries = fs::read_dir(socket.parent().unwrap()).unwrap();
-        let paths = entries.map(|entry| entry.unwrap().path());
-        let left: Vec<PathBuf> = paths.filter(|path| path != self.daemon.share()).collect();
-        assert!(left.is_empty(), "the daemon left {left:?}");
     }
+}
+
+/// Waits for the daemon's end, which has to be good.
+fn ended_well(daemon: &mut Daemon) {
+    let ended = daemon.process_mut().wait(STEP);
+    assert!(ended.as_ref().is_ok_and(|status| status.success()), "the daemon: {ended:?}");
+    let said = daemon.process().stderr();
+    for word in ["WARN", "ERROR", "panic"] {
+        assert!(!said.contains(word), "the daemon had something to say");
+    }
+    let socket = daemon.socket();
+    let entries = fs::read_dir(socket.parent().unwrap()).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let left: Vec<PathBuf> = paths.filter(|path| path != daemon.share()).collect();
+    assert!(left.is_empty(), "the daemon left {left:?}");
 }
 
 impl Drop for Machine {

@@ -1,6 +1,7 @@
 //! The daemon as real guests meet it: Linux under QEMU, and User-Mode Linux.
 #![cfg(test)]
 
+mod debian;
 mod flavour;
 mod machine;
 #[path = "probe/main.rs"]

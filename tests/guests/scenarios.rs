@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Instant;
 
 use super::STEP;
+use super::debian::{Layered, debian};
 use super::flavour::Flavour;
 use super::machine::{Machine, daemon, daemon_on};
 use super::program::probe;
@@ -26,9 +27,11 @@ macro_rules! flavours {
 
 flavours! {
     linux_6_1 = Linux61: a_share_is_as_good_as_a_disk, a_share_outlives_resets_and_reboots;
-    linux_7 = Linux7: a_share_is_as_good_as_a_disk, a_share_outlives_resets_and_reboots;
+    linux_7 = Linux7: a_share_is_as_good_as_a_disk, a_share_outlives_resets_and_reboots,
+        a_share_is_a_guests_root;
     uml_7 = Uml7: a_share_is_as_good_as_a_disk, a_share_works_without_a_cache,
-        a_share_works_with_a_cache_for_ever, a_share_works_with_late_writes;
+        a_share_works_with_a_cache_for_ever, a_share_works_with_late_writes,
+        a_share_is_a_guests_root;
 }
 
 fn a_share_is_as_good_as_a_disk(flavour: Flavour) {
@@ -136,6 +139,16 @@ fn works_with(flavour: Flavour, args: &[&str]) {
     machine.finish();
 }
 
+fn a_share_is_a_guests_root(flavour: Flavour) {
+    let _slots = Slots::take(1);
+    let image = debian();
+    let layered = Layered::over(&image);
+    let args = &["--xattr", "--xattr-preset", "overlay"];
+    let root = daemon_on((flavour, "ferry"), args, &layered.path());
+    let other = daemon_on((flavour, "other"), &["--readonly"], &image);
+    Machine::boot_from(flavour, (root, other), include_str!("rootfs.sh")).finish();
+}
+
 #[test]
 fn two_guests_share_one_directory() {
     let flavour = Flavour::Uml7;
@@ -146,7 +159,7 @@ fn two_guests_share_one_directory() {
     let share = tempfile::tempdir().unwrap();
     let [one, two] = [("one", "two"), ("two", "one")].map(|(me, other)| {
         let script = format!("ME={me} OTHER={other}\n{}", include_str!("pair.sh"));
-        Machine::boot(flavour, daemon_on(flavour, share.path()), &[], &script)
+        Machine::boot(flavour, daemon_on((flavour, "ferry"), &[], share.path()), &[], &script)
     });
     for step in ["made", "seen", "replaced"] {
         let (first, second) = (format!("one-{step}"), format!("two-{step}"));
