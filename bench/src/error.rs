@@ -15,6 +15,8 @@ pub enum Error {
     Errno(Errno),
     /// The daemon has closed the connection, or is dead.
     Gone,
+    /// The daemon did not start; this is what it said.
+    Start(String),
     /// Nothing came in time.
     Timeout,
     /// The device broke the rules of virtio or FUSE.
@@ -44,6 +46,7 @@ impl fmt::Display for Error {
         match self {
             Error::Errno(errno) => write!(f, "the reply is: {errno}"),
             Error::Gone => f.write_str("the daemon is gone"),
+            Error::Start(said) => write!(f, "the daemon did not start: {}", said.trim()),
             Error::Timeout => f.write_str("nothing came in time"),
             Error::Device(what) => write!(f, "the device broke the rules: {what}"),
             Error::Full => f.write_str("the ring is full"),

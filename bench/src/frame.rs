@@ -138,7 +138,12 @@ impl Frame {
 
     /// Gives the request that is there another unique number.
     pub fn set_unique(&self, unique: u64) {
-        self.request.write(&self.region, 8, unique.as_bytes());
+        self.patch(8, unique.as_bytes());
+    }
+
+    /// Writes over bytes of the request that is there.
+    pub(crate) fn patch(&self, at: usize, bytes: &[u8]) {
+        self.request.write(&self.region, at, bytes);
     }
 
     /// What the device reads.

@@ -13,11 +13,13 @@ mod frame;
 mod guest;
 mod handles;
 mod lease;
+pub mod load;
 mod memory;
 mod process;
 mod queue;
 mod requests;
 mod ring;
+mod usage;
 
 pub use client::{Caller, Client, Mode, Reply};
 pub use daemon::Daemon;

@@ -108,6 +108,11 @@ impl Region {
         Ok(self.start + before.next_multiple_of(align) as u64)
     }
 
+    /// Makes all that was set apart available again; nothing of it may still be in use.
+    pub(crate) fn free_all(&self) {
+        self.used.store(0, Ordering::Relaxed);
+    }
+
     /// Copies bytes at a guest address out.
     ///
     /// # Panics

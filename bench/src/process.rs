@@ -17,6 +17,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::error::{Error, Result};
 use crate::queue::poll_for;
+use crate::usage;
 
 /// A running program and what it says on its standard error output. It is killed, by its process
 /// id, when this is dropped, and by the kernel when the thread that started it ends.
@@ -111,6 +112,15 @@ impl Process {
         Ok(status)
     }
 
+    /// True if it has ended by itself.
+    ///
+    /// # Errors
+    /// Whatever asking gives.
+    pub fn has_ended(&self) -> Result<bool> {
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        Ok(poll_for(&mut fds, Duration::ZERO)? > 0)
+    }
+
     /// Sends a signal.
     ///
     /// # Errors
@@ -151,16 +161,7 @@ impl Process {
     /// # Errors
     /// It has ended.
     pub fn is_asleep(&self) -> Result<bool> {
-        for task in fs::read_dir(self.proc("task"))? {
-            // A thread that ends meanwhile does something.
-            let stat = fs::read_to_string(task?.path().join("stat")).unwrap_or_default();
-            // The name before the state may have any characters in it.
-            let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
-            if state != Some('S') {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        usage::are_asleep(&[self.pid()])
     }
 
     /// A file in its folder of `/proc`.

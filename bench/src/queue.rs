@@ -177,14 +177,44 @@ impl Queue {
             *table = region.alloc(size, Desc::SIZE)?;
         }
         let mut len = 0;
-        for ((mut desc, last), next) in descriptors(readable, writable).zip(1..) {
-            desc.next = if last { 0 } else { next };
+        for desc in Self::links(readable, writable) {
             region.write(*table + u64::from(len), &desc.to_bytes());
             len += 16;
         }
         let desc = Desc { addr: *table, len, flags: Desc::INDIRECT, next: 0 };
         self.ring.write_desc(head, desc);
         Ok(head)
+    }
+
+    /// The indirect table of a request, for [`submit_table`](Self::submit_table).
+    pub(crate) fn table(readable: &[Span], writable: &[Span]) -> Vec<Desc> {
+        Self::links(readable, writable).collect()
+    }
+
+    fn links<'a>(readable: &'a [Span], writable: &'a [Span]) -> impl Iterator<Item = Desc> + 'a {
+        let link = |((desc, last), next)| Desc { next: if last { 0 } else { next }, ..desc };
+        descriptors(readable, writable).zip(1..).map(link)
+    }
+
+    /// Makes a request available whose indirect table lies at a guest address already; its name.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if the ring is, or if the device has no indirect tables.
+    pub(crate) fn submit_table(&mut self, table: u64, descriptors: usize) -> Result<u16> {
+        let len = u32::try_from(Desc::SIZE * descriptors).map_err(|_| Error::Full)?;
+        let head = self.tables.as_ref().and_then(|_| self.ring.reserve(1)).ok_or(Error::Full)?;
+        self.ring.write_desc(head, Desc { addr: table, len, flags: Desc::INDIRECT, next: 0 });
+        self.ring.publish(head);
+        Ok(head)
+    }
+
+    /// Counts the calls that came while nobody waited for them.
+    pub(crate) fn take_calls(&mut self) -> Result<()> {
+        let mut fds = [PollFd::new(&self.call, PollFlags::IN)];
+        if poll_for(&mut fds, Duration::ZERO)? > 0 {
+            self.counts.calls += self.call.take()?;
+        }
+        Ok(())
     }
 
     /// Kicks the device if it wants to be told of what was submitted; true if it did.
