@@ -245,9 +245,10 @@ impl Queue {
         loop {
             let terms = shared.terms.get();
             let mut ring = Ring::new(&terms.regions, &ring_setup(setup, &terms))?;
+            let mut buffers = (SegmentList::new(), SegmentList::new());
             ring.refuse_kicks();
             let ended = loop {
-                match self.drain(shared, &terms, setup, &mut ring, scratch) {
+                match self.drain(shared, &terms, setup, (&mut ring, &mut buffers), scratch) {
                     Ok(Ended::Idle) if ring.ask_for_kick() => {
                         self.wake.wait_or(setup.kick.as_deref());
                         ring.refuse_kicks();
@@ -269,7 +270,7 @@ impl Queue {
         shared: &Shared<F>,
         terms: &'m Terms,
         setup: &Setup,
-        ring: &mut Ring<'m>,
+        (ring, (readable, writable)): (&mut Ring<'m>, &mut (SegmentList<'m>, SegmentList<'m>)),
         scratch: &mut Scratch,
     ) -> Result<Ended, Broken> {
         let ended = loop {
@@ -294,8 +295,9 @@ impl Queue {
                 Ok(head) => head,
                 Err(broken) => break Err(broken),
             };
-            let (mut readable, mut writable) = (SegmentList::new(), SegmentList::new());
-            let served = match ring.gather(head, &mut readable, &mut writable) {
+            readable.clear();
+            writable.clear();
+            let served = match ring.gather(head, readable, writable) {
                 Ok(()) => {
                     let (input, output) =
                         (Input::new(readable.as_slice()), Output::new(writable.as_slice()));
@@ -307,7 +309,7 @@ impl Queue {
                 Served::Reply(len) => len,
                 Served::Silent | Served::Unanswerable => 0,
                 Served::Later(wait) => {
-                    let kept = Kept::new(&terms.regions, &readable, &writable);
+                    let kept = Kept::new(&terms.regions, readable, writable);
                     shared.waiting.admit(&shared.session, self, (head, kept), wait);
                     continue;
                 }
