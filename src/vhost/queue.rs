@@ -348,8 +348,8 @@ fn complete(terms: &Terms, setup: &Setup, ring: &mut Ring<'_>, head: u16, writte
         log.mark(at, 4);
     }
     // With EVENT_IDX a signal costs nothing that the guest did not ask for, so that it need not
-    // wait for the last of a batch.
-    if terms.event_idx && ring.wants_signal() {
+    // wait for the last of a batch; only then is it worth a fence to be certain.
+    if terms.event_idx && ring.seems_to_want_signal() {
         signal(setup);
     }
 }

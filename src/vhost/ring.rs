@@ -17,6 +17,10 @@ const INDIRECT: u16 = 4;
 const NO_INTERRUPT: u16 = 1;
 const NO_NOTIFY: u16 = 1;
 
+/// So many replies may be given until it is made certain whether the guest waits for one of them;
+/// far below what their indices count.
+const MOST_UNDECIDED: u16 = 256;
+
 /// Where a ring is and how far it got.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RingSetup {
@@ -78,7 +82,7 @@ pub(super) struct Ring<'m> {
     used: *mut u8,
     next_avail: u16,
     next_used: u16,
-    /// `next_used` when it was last decided whether to signal.
+    /// `next_used` when it was last decided for certain whether to signal.
     decided: u16,
     event_idx: bool,
     indirect: bool,
@@ -197,25 +201,44 @@ impl<'m> Ring<'m> {
         u16::from_le(unsafe { self.used_u16(2) }.load(Ordering::Relaxed))
     }
 
-    /// True if the guest wants to hear of what was completed since the last time this was asked.
+    /// True if the guest wants to hear of what was completed since it was last told, or since this
+    /// last said that it does not.
     pub(super) fn wants_signal(&mut self) -> bool {
-        let before = std::mem::replace(&mut self.decided, self.next_used);
-        if before == self.next_used {
+        if self.decided == self.next_used {
             return false;
         }
         // The guest must see the used index before we see whether it waits for it.
         fence(Ordering::SeqCst);
-        if self.event_idx {
+        let wants = self.waits_for_signal();
+        self.decided = self.next_used;
+        wants
+    }
+
+    /// The same as far as can be seen without waiting until the guest sees what we have written:
+    /// true is certain, false is for [`wants_signal`](Self::wants_signal) to confirm later.
+    pub(super) fn seems_to_want_signal(&mut self) -> bool {
+        if self.next_used.wrapping_sub(self.decided) > MOST_UNDECIDED {
+            return self.wants_signal();
+        }
+        self.waits_for_signal()
+    }
+
+    fn waits_for_signal(&mut self) -> bool {
+        let wants = if self.event_idx {
             // SAFETY: used_event, behind the avail ring.
             let event = unsafe { self.avail_u16(4 + 2 * usize::from(self.size)) };
             let event = u16::from_le(event.load(Ordering::Relaxed));
             let passed = self.next_used.wrapping_sub(event).wrapping_sub(1);
-            passed < self.next_used.wrapping_sub(before)
+            passed < self.next_used.wrapping_sub(self.decided)
         } else {
             // SAFETY: the flags of the avail ring.
             let flags = unsafe { self.avail_u16(0) }.load(Ordering::Relaxed);
             u16::from_le(flags) & NO_INTERRUPT == 0
+        };
+        if wants {
+            self.decided = self.next_used;
         }
+        wants
     }
 
     /// Tells the guest not to kick: we look at the ring anyway.
