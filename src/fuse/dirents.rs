@@ -1,6 +1,8 @@
 //! Directory entries, straight into the reply.
 
-use super::abi::{Dirent, Direntplus};
+use zerocopy::FromZeros;
+
+use super::abi::{Dirent, Direntplus, EntryOut};
 use super::filesystem::Entry;
 use crate::mem::{Output, Short};
 
@@ -52,8 +54,7 @@ impl<'a, 'b> DirSink<'a, 'b> {
         let namelen = u32::try_from(record.name.len()).map_err(|_| Short)?;
         let dirent = Dirent { ino: record.ino, off: record.offset, namelen, kind: record.kind };
         if self.plus {
-            let none = Entry::negative(std::time::Duration::ZERO);
-            let entry = entry.unwrap_or(&none).to_wire();
+            let entry = entry.map_or_else(EntryOut::new_zeroed, |entry| entry.to_wire());
             self.out.put(&Direntplus { entry, dirent })?;
         } else {
             self.out.put(&dirent)?;

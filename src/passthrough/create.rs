@@ -122,7 +122,7 @@ impl Passthrough {
         rustix::fs::linkat(&self.proc_fds, from, to.as_fd(), name, AtFlags::SYMLINK_FOLLOW)?;
         let stat = stat_fd(fd.as_fd())?;
         self.inodes.again(&inode);
-        self.entry(node, &stat)
+        Ok(self.entry(node, &inode, &stat))
     }
 
     /// Makes an inode by `make`, which takes the name, as the caller, and with its label if it
@@ -170,12 +170,12 @@ impl Passthrough {
     fn created(&self, file: Fd, mount: &Arc<Mount>, place: Option<Place>) -> Result<Created> {
         let stat = stat_fd(file.as_fd())?;
         let node = self.adopt(file.as_fd(), mount, &stat, place)?;
+        let inode = self.inodes.get(node)?;
         let opened = || -> Result<Opened> {
-            let inode = self.inodes.get(node)?;
             let flags = self.file_flags(&inode, || Ok(stat))?;
             Ok(Opened { handle: self.insert(OpenFile::new(file, node, &inode))?, flags })
         };
         let opened = opened().inspect_err(|_| self.inodes.forget(node, 1))?;
-        Ok((self.entry(node, &stat)?, opened))
+        Ok((self.entry(node, &inode, &stat), opened))
     }
 }

@@ -8,6 +8,7 @@ use rustix::fs::{OFlags, SeekFrom};
 
 use super::Passthrough;
 use super::descriptors::Fd;
+use super::identity::FileId;
 use super::lookup::{Dir, Known};
 use super::mounts::reopen_dir;
 use super::sys::getdents;
@@ -66,11 +67,12 @@ impl Passthrough {
             rustix::fs::seek(dir.as_fd(), SeekFrom::Start(offset))?;
             *stream = Stream { offset, ..Stream::default() };
         }
+        let here = self.inodes.get(node)?.id;
         while let Some(found) = stream.peek(dir.as_fd())? {
             if !sink.fits(found.name.count_bytes()) {
                 break;
             }
-            if self.put_entry(node, dir, &found, sink)? {
+            if self.put_entry((node, here), dir, &found, sink) {
                 let (len, offset) = (found.len, found.offset);
                 stream.next += len;
                 stream.offset = offset;
@@ -85,32 +87,31 @@ impl Passthrough {
     /// by now is left out, one that cannot be looked up is given without its inode.
     fn put_entry(
         &self,
-        node: NodeId,
+        (node, here): (NodeId, FileId),
         dir: &OpenDir,
         found: &Found<'_>,
         sink: &mut DirSink<'_, '_>,
-    ) -> Result<bool> {
+    ) -> bool {
         let name = found.name.to_bytes();
-        let here = self.inodes.get(node)?.id;
         let dots = name == b"." || name == b"..";
         // What is above the share is none of the guest's business.
         let ino = if dots && node == NodeId::ROOT { here.ino } else { found.ino };
         let ino = self.guest_ino(here.dev, ino);
         let mut record = Record { ino, offset: found.offset, kind: found.kind, name };
         if !sink.is_plus() || dots || Name::new(found.name).is_err() {
-            return Ok(sink.add(&record, None).is_ok());
+            return sink.add(&record, None).is_ok();
         }
         let entry = match self.find_in(&Dir { node, fd: dir.as_fd() }, found.name, Known::Compare) {
             Ok(entry) => entry,
-            Err(Errno::ENOENT) => return Ok(true),
-            Err(_) => return Ok(sink.add(&record, None).is_ok()),
+            Err(Errno::ENOENT) => return true,
+            Err(_) => return sink.add(&record, None).is_ok(),
         };
         record.ino = entry.attr.ino;
         let put = sink.add(&record, Some(&entry)).is_ok();
         if !put {
             self.inodes.forget(entry.node, 1);
         }
-        Ok(put)
+        put
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::ffi::CStr;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Statx, StatxFlags};
+use rustix::fs::{AtFlags, Statx, StatxFlags, StatxTimestamp};
 
 use super::sys::{self, MAX_HANDLE, RawHandle};
 use crate::fuse::{Errno, Result};
@@ -45,13 +46,28 @@ pub(super) fn stat_fd(fd: BorrowedFd<'_>) -> Result<Statx> {
     Ok(rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, MASK)?)
 }
 
+/// When an inode was made, to the nanosecond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Birth(NonZeroU64);
+
+impl Birth {
+    /// None if the file system does not know it.
+    pub(super) fn of(stat: &Statx) -> Option<Self> {
+        let StatxTimestamp { tv_sec, tv_nsec, .. } = stat.stx_btime;
+        let known = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
+        let nanoseconds = tv_sec.cast_unsigned().wrapping_mul(1_000_000_000);
+        let nanoseconds = NonZeroU64::new(nanoseconds.wrapping_add(tv_nsec.into()));
+        nanoseconds.filter(|_| known).map(Birth)
+    }
+}
+
 /// What tells an inode from a later one that has its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Proof {
     /// Its file handle.
     Handle(FileHandle),
     /// When it was made. Weaker: a number may be used again within a tick of the clock.
-    Birth(i64, u32),
+    Birth(Birth),
     /// Nothing; the descriptor must stay.
     None,
 }
@@ -63,11 +79,7 @@ impl Proof {
         match FileHandle::of(dir, name) {
             Ok(handle) => Ok(Proof::Handle(handle)),
             Err(Errno::EOPNOTSUPP | Errno::EOVERFLOW | Errno::EPERM) => {
-                let born = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
-                Ok(match born {
-                    true => Proof::Birth(stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec),
-                    false => Proof::None,
-                })
+                Ok(Birth::of(stat).map_or(Proof::None, Proof::Birth))
             }
             Err(Errno::ENOENT) => Err(Errno::ESTALE),
             Err(error) => Err(error),

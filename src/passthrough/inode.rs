@@ -9,9 +9,10 @@ use std::sync::{
 
 use super::cache::Seen;
 use super::descriptors::Fd;
-use super::identity::{FileId, Proof, stat_fd};
+use super::identity::{Birth, FileId, Proof, stat_fd};
 use super::mounts::Mount;
 use crate::fuse::{Errno, NodeId, Result};
+use rustix::fs::Statx;
 
 /// An inode of the host.
 ///
@@ -26,6 +27,8 @@ pub(super) struct Inode {
     pub(super) is_submount: bool,
     /// What tells it from a later inode with the same number.
     pub(super) proof: Proof,
+    /// What almost always does, and comes with the attributes.
+    pub(super) born: Option<Birth>,
     /// `proof` was seen to belong to `id`: it was taken by name, after the attributes, and the
     /// name may have changed in between.
     verified: AtomicBool,
@@ -40,7 +43,7 @@ pub(super) struct Inode {
     /// Only the descriptor keeps it in existence.
     nameless: AtomicBool,
     /// Kept only where handles cannot be opened.
-    place: Mutex<Option<Place>>,
+    place: Option<Mutex<Place>>,
 }
 
 /// A name in a directory.
@@ -60,27 +63,28 @@ impl AsFd for InodeFd<'_> {
 }
 
 impl Inode {
-    /// An inode that was looked up once.
+    /// An inode with these attributes that was looked up once.
     pub(super) fn new(
-        (id, kind): (FileId, u32),
+        stat: &Statx,
         (mount, is_submount): (Arc<Mount>, bool),
         (proof, verified): (Proof, bool),
         descriptor: Option<Fd>,
         place: Option<Place>,
     ) -> Self {
         Inode {
-            id,
-            kind: kind & libc::S_IFMT,
+            id: FileId::of(stat),
+            kind: u32::from(stat.stx_mode) & libc::S_IFMT,
             mount,
             is_submount,
             proof,
+            born: Birth::of(stat),
             verified: AtomicBool::new(verified),
             lookups: AtomicU64::new(1),
             seen: Seen::default(),
             descriptor: RwLock::new(descriptor),
             used: AtomicBool::new(true),
             nameless: AtomicBool::new(false),
-            place: Mutex::new(place),
+            place: place.map(Mutex::new),
         }
     }
 
@@ -140,7 +144,7 @@ impl Inode {
     pub(super) fn can_return(&self) -> bool {
         !self.nameless.load(Ordering::Relaxed)
             && (self.opens_by_handle()
-                || (self.place().is_some() && !matches!(self.proof, Proof::None)))
+                || (self.place.is_some() && !matches!(self.proof, Proof::None)))
     }
 
     /// True if a file handle opens the inode.
@@ -166,20 +170,17 @@ impl Inode {
 
     /// Where the inode was last seen, if that matters.
     pub(super) fn place(&self) -> Option<Place> {
-        self.lock_place().clone()
+        Some(lock(self.place.as_ref()?).clone())
     }
 
     /// The inode was seen under this name.
     pub(super) fn is_at(&self, parent: NodeId, name: &CStr) {
-        if let Some(place) = self.lock_place().as_mut()
-            && (place.parent != parent || *place.name != *name)
-        {
-            *place = Place { parent, name: name.into() };
+        if let Some(place) = &self.place {
+            let mut place = lock(place);
+            if place.parent != parent || *place.name != *name {
+                *place = Place { parent, name: name.into() };
+            }
         }
-    }
-
-    fn lock_place(&self) -> MutexGuard<'_, Option<Place>> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn try_write(&self) -> Option<RwLockWriteGuard<'_, Option<Fd>>> {
@@ -189,4 +190,8 @@ impl Inode {
             Err(TryLockError::WouldBlock) => None,
         }
     }
+}
+
+fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use foldhash::fast::RandomState;
 use rustix::fs::{Mode, OFlags};
 
 use super::descriptors::{Descriptors, Fd};
@@ -23,7 +24,7 @@ const SHARDS: usize = 64;
 /// Directories above an inode that may have to be opened by name to get at it.
 const DEEPEST: usize = 4096;
 
-type Shard = HashMap<FileId, NodeId>;
+type Shard = HashMap<FileId, NodeId, RandomState>;
 
 /// The table of inodes.
 pub(super) struct Inodes {
@@ -45,8 +46,8 @@ impl Inodes {
         let id = root.id;
         let node = slab.insert(root).map_err(|_| Errno::ENOMEM)?;
         assert_eq!(NodeId(node), NodeId::ROOT);
-        let by_id = (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect();
-        let inodes = Inodes { slab, by_id, hasher: RandomState::new(), descriptors };
+        let by_id = (0..SHARDS).map(|_| Mutex::default()).collect();
+        let inodes = Inodes { slab, by_id, hasher: RandomState::default(), descriptors };
         inodes.shard(id).insert(id, NodeId::ROOT);
         Ok(inodes)
     }
@@ -126,7 +127,7 @@ impl Inodes {
         &self,
         id: FileId,
         is_it: impl FnOnce(NodeId, &Inode) -> bool,
-    ) -> Option<NodeId> {
+    ) -> Option<(NodeId, Pin<'_, Inode>)> {
         let node = *self.shard(id).get(&id)?;
         let inode = self.slab.get(node.0)?;
         if !is_it(node, &inode) {
@@ -136,13 +137,10 @@ impl Inodes {
             }
             return None;
         }
-        // The count is raised under the lock that takes an inode at 0 out.
-        let shard = self.shard(id);
-        if shard.get(&id) != Some(&node) {
-            return None;
-        }
-        inode.lookups.fetch_add(1, Ordering::Relaxed);
-        Some(node)
+        // An inode at 0 is about to be taken out, under the lock; then it is met anew.
+        let more = |lookups: u64| (lookups > 0).then_some(lookups.saturating_add(1));
+        let counted = inode.lookups.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        counted.is_ok().then_some((node, inode))
     }
 
     /// Adds an inode with one lookup, or one lookup to it if it was added meanwhile.
@@ -230,7 +228,8 @@ impl Inodes {
     }
 
     fn shard(&self, id: FileId) -> MutexGuard<'_, Shard> {
-        let hash = self.hasher.hash_one(id);
+        // Other bits than those by which a shard finds its entries.
+        let hash = self.hasher.hash_one(id) >> 32;
         let at = usize::try_from(hash % SHARDS as u64).expect("below 64");
         self.by_id[at].lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags, Statx};
 
 use super::Passthrough;
-use super::identity::{FileId, Proof, stat_fd, stat_name};
+use super::identity::{Birth, FileId, Proof, stat_fd, stat_name};
 use super::inode::{Inode, Place};
 use super::mounts::Mount;
 use crate::fuse::{Entry, Errno, Name, NodeId, Result};
@@ -27,7 +27,8 @@ pub(super) struct Dir<'a> {
 pub(super) enum Known {
     /// Open it: it was asked for by name, so it will be used.
     Pin,
-    /// Only make sure that it is the one: there may be a million in a directory.
+    /// Only look whether it is the one: there may be a million in a directory. Two inodes made
+    /// within a tick of the clock under one number are told apart when the guest uses them.
     Compare,
 }
 
@@ -53,11 +54,11 @@ impl Passthrough {
         for _ in 0..TRIES {
             let stat = stat_name(dir.fd, name)?;
             let is_it = |node, inode: &Inode| self.is_still(node, inode, dir, (name, &stat), known);
-            if let Some(node) = self.inodes.known(FileId::of(&stat), is_it) {
-                return self.entry(node, &stat);
+            if let Some((node, inode)) = self.inodes.known(FileId::of(&stat), is_it) {
+                return Ok(self.entry(node, &inode, &stat));
             }
             match self.meet(dir, name, &stat) {
-                Ok(node) => return self.entry(node, &stat),
+                Ok(node) => return Ok(self.entry(node, &*self.inodes.get(node)?, &stat)),
                 Err(Errno::ESTALE) => {}
                 Err(error) => return Err(error),
             }
@@ -72,13 +73,13 @@ impl Passthrough {
     }
 
     /// What the guest is told of an inode that it looked up.
-    pub(super) fn entry(&self, node: NodeId, stat: &Statx) -> Result<Entry> {
-        Ok(Entry {
+    pub(super) fn entry(&self, node: NodeId, inode: &Inode, stat: &Statx) -> Entry {
+        Entry {
             node,
-            attr: self.attr(&*self.inodes.get(node)?, stat),
+            attr: self.attr(inode, stat),
             attr_valid: self.config.attr_valid,
             entry_valid: self.config.entry_valid,
-        })
+        }
     }
 
     /// True if the inode whose number was just seen under a name still exists: then no other
@@ -95,6 +96,8 @@ impl Passthrough {
             true
         } else if known == Known::Pin && inode.opens_by_handle() {
             self.inodes.fd(node, inode).is_ok()
+        } else if known == Known::Compare && inode.born.is_some() {
+            inode.born == Birth::of(stat)
         } else {
             Proof::of(dir.fd, name, stat).is_ok_and(|proof| proof == inode.proof)
         };
@@ -118,16 +121,16 @@ impl Passthrough {
         let proof = Proof::of(dir.fd, name, stat)?;
         let inode = match (&proof, mount.0.by_handle()) {
             (Proof::Handle(_), Some(_)) => {
-                Inode::new((id, kind), mount, (proof, false), None, None)
+                Inode::new(stat, mount, (proof, false), None, None)
             }
-            (Proof::Handle(_), None) => Inode::new((id, kind), mount, (proof, true), None, place()),
+            (Proof::Handle(_), None) => Inode::new(stat, mount, (proof, true), None, place()),
             (Proof::Birth(..) | Proof::None, _) => {
                 let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let fd = self.inodes.open(|| open(flags))?;
                 if FileId::of(&stat_fd(fd.as_fd())?) != id {
                     return Err(Errno::ESTALE);
                 }
-                Inode::new((id, kind), mount, (proof, true), Some(fd), place())
+                Inode::new(stat, mount, (proof, true), Some(fd), place())
             }
         };
         self.inodes.add(inode)
@@ -142,13 +145,12 @@ impl Passthrough {
         stat: &Statx,
         place: Option<Place>,
     ) -> Result<NodeId> {
-        let (id, kind) = (FileId::of(stat), u32::from(stat.stx_mode));
         let proof = Proof::of(file, c"", stat)?;
         let by_handle = matches!(proof, Proof::Handle(_)) && mount.by_handle().is_some();
         let (fd, place) = match by_handle {
             true => (None, None),
             false => (Some(self.inodes.open(|| self.open_again(file, OFlags::PATH))?), place),
         };
-        self.inodes.add(Inode::new((id, kind), (mount.clone(), false), (proof, true), fd, place))
+        self.inodes.add(Inode::new(stat, (mount.clone(), false), (proof, true), fd, place))
     }
 }

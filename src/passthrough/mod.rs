@@ -101,10 +101,10 @@ impl Passthrough {
             |root| {
                 let stat = stat_fd(root.as_fd())?;
                 let mount = mounts.of(&stat, |flags| reopen_dir(root.as_fd(), flags))?;
-                let id = (FileId::of(&stat), stat.stx_mode.into());
+                let id = FileId::of(&stat);
+                mounts.unique_ino(id.dev, id.ino);
                 // Neither proof nor place: it is never asked to give its descriptor up.
-                mounts.unique_ino(id.0.dev, id.0.ino);
-                Ok(Inode::new(id, (mount, false), (Proof::None, true), Some(root), None))
+                Ok(Inode::new(&stat, (mount, false), (Proof::None, true), Some(root), None))
             },
         )?;
         let map = config.xattrs.as_ref().and_then(|xattrs| xattrs.map.as_ref());
