@@ -50,9 +50,8 @@ impl Results {
 
     /// The figures of a case, if it was measured.
     pub(crate) fn find(&self, operation: &str, wait: Wait, depth: usize) -> &[Option<Figures>] {
-        let is_it = |case: &Case| {
-            (case.operation, case.wait, case.depth) == (operation, wait, depth)
-        };
+        let is_it =
+            |case: &Case| (case.operation, case.wait, case.depth) == (operation, wait, depth);
         self.cases.iter().find(|(case, _)| is_it(case)).map_or(&[], |(_, figures)| figures)
     }
 
@@ -96,9 +95,8 @@ impl Figures {
         let median = |of: &dyn Fn(&Measured) -> f64| median(runs.iter().map(of).collect());
         let per_unit = |value: f64, run: &Measured| value / float(run.units.max(1));
         let cpu = |run: &Measured| per_unit(nanoseconds(run.cpu), run);
-        let latency = |thousandths| {
-            median(&|run: &Measured| nanoseconds(run.latency.quantile(thousandths)))
-        };
+        let latency =
+            |thousandths| median(&|run: &Measured| nanoseconds(run.latency.quantile(thousandths)));
         let all = runs.iter().map(cpu);
         Some(Figures {
             cpu: median(&cpu)?,

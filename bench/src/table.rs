@@ -21,7 +21,9 @@ pub(crate) fn render(results: &Results) -> String {
         ("thousand operations per second", Wait::Poll, deepest, rate, Better::More),
         ("thousand operations per second", Wait::Sleep, deepest, rate, Better::More),
     ];
-    parts.map(|(what, wait, depth, of, better)| part(results, what, (wait, depth), of, better)).concat()
+    parts
+        .map(|(what, wait, depth, of, better)| part(results, what, (wait, depth), of, better))
+        .concat()
 }
 
 type Of = fn(&Figures) -> f64;
@@ -32,7 +34,13 @@ enum Better {
     More,
 }
 
-fn part(results: &Results, what: &str, (wait, depth): (Wait, usize), of: Of, better: Better) -> String {
+fn part(
+    results: &Results,
+    what: &str,
+    (wait, depth): (Wait, usize),
+    of: Of,
+    better: Better,
+) -> String {
     let mut rows = String::new();
     for operation in results.operations() {
         let values: Vec<_> = results

@@ -1,4 +1,4 @@
-//! Runs of shared bytes. The only file of this floor, with `file.rs` and `slab.rs`, that is unsafe.
+//! Runs of shared bytes.
 #![expect(unsafe_code, reason = "turns shared memory into copies")]
 
 use std::marker::PhantomData;

@@ -19,12 +19,16 @@ use crate::fuse::{
 
 impl Passthrough {
     /// Attributes by the open file if there is one, so that no descriptor is needed.
-    pub(super) fn stat(&self, node: NodeId, handle: Option<Handle>) -> Result<Statx> {
-        if let Some(file) = handle.and_then(|handle| self.file(node, handle).ok()) {
-            return stat_fd(file.as_fd());
+    pub(super) fn stat(
+        &self,
+        node: NodeId,
+        inode: &Inode,
+        handle: Option<Handle>,
+    ) -> Result<Statx> {
+        match handle.and_then(|handle| self.file(node, handle).ok()) {
+            Some(file) => stat_fd(file.as_fd()),
+            None => self.with_fd(node, inode, stat_fd),
         }
-        let inode = self.inodes.get(node)?;
-        self.with_fd(node, &inode, stat_fd)
     }
 
     pub(super) fn attributes(&self, inode: &Inode, stat: &Statx) -> Attributes {
@@ -42,8 +46,8 @@ impl Passthrough {
         handle: Option<Handle>,
         mask: u32,
     ) -> Result<StatxAttributes> {
-        let stat = self.stat(node, handle)?;
-        let mut stat = self.to_statx(&*self.inodes.get(node)?, &stat);
+        let inode = self.inodes.get(node)?;
+        let mut stat = self.to_statx(&inode, &self.stat(node, &inode, handle)?);
         stat.mask &= mask | StatxFlags::BASIC_STATS.bits();
         Ok(StatxAttributes { stat, valid: self.config.attr_valid })
     }
@@ -104,7 +108,8 @@ impl Passthrough {
 
     /// What the kernel would decide by mode and ids; never asked by guests, who check themselves.
     pub(super) fn check_access(&self, by: &Caller, node: NodeId, mask: u32) -> Result<()> {
-        let attributes = self.attr(&*self.inodes.get(node)?, &self.stat(node, None)?);
+        let inode = self.inodes.get(node)?;
+        let attributes = self.attr(&inode, &self.stat(node, &inode, None)?);
         let mode = attributes.mode;
         let granted = if by.uid == 0 {
             let execute = u32::from(mode & 0o111 != 0 || mode & libc::S_IFMT == libc::S_IFDIR);

@@ -120,9 +120,7 @@ impl Passthrough {
         let place = || Some(Place { parent: dir.node, name: name.into() });
         let proof = Proof::of(dir.fd, name, stat)?;
         let inode = match (&proof, mount.0.by_handle()) {
-            (Proof::Handle(_), Some(_)) => {
-                Inode::new(stat, mount, (proof, false), None, None)
-            }
+            (Proof::Handle(_), Some(_)) => Inode::new(stat, mount, (proof, false), None, None),
             (Proof::Handle(_), None) => Inode::new(stat, mount, (proof, true), None, place()),
             (Proof::Birth(..) | Proof::None, _) => {
                 let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -198,7 +198,7 @@ impl Filesystem for Passthrough {
 
     fn getattr(&self, node: NodeId, handle: Option<Handle>) -> Result<Attributes> {
         let inode = self.inodes.get(node)?;
-        Ok(self.attributes(&inode, &self.stat(node, handle)?))
+        Ok(self.attributes(&inode, &self.stat(node, &inode, handle)?))
     }
 
     fn setattr(&self, _: &Caller, node: NodeId, change: &AttrChange) -> Result<Attributes> {

@@ -295,6 +295,7 @@ impl Queue {
                 Ok(head) => head,
                 Err(broken) => break Err(broken),
             };
+            ring.look_ahead();
             readable.clear();
             writable.clear();
             let served = match ring.gather(head, readable, writable) {

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU16, Ordering, fence};
 
 use super::memory::{Regions, Unmapped};
-use crate::mem::{Full, SegmentList};
+use crate::mem::{Full, SegmentList, prefetch};
 
 const DESC_SIZE: usize = 16;
 const NEXT: u16 = 1;
@@ -80,6 +80,8 @@ pub(super) struct Ring<'m> {
     desc: *const u8,
     avail: *const u8,
     used: *mut u8,
+    /// How far the guest was when we last looked.
+    available: u16,
     next_avail: u16,
     next_used: u16,
     /// `next_used` when it was last decided for certain whether to signal.
@@ -104,6 +106,7 @@ impl<'m> Ring<'m> {
             desc: part(setup.desc, size * DESC_SIZE, 8)?,
             avail: part(setup.avail, 6 + 2 * size, 2)?,
             used: part(setup.used, 6 + 8 * size, 4)?,
+            available: setup.next_avail,
             next_avail: setup.next_avail,
             next_used: setup.next_used,
             decided: setup.next_used,
@@ -119,8 +122,9 @@ impl<'m> Ring<'m> {
     }
 
     /// True if the guest has made no further request available.
-    pub(super) fn is_empty(&self) -> Result<bool, Broken> {
+    pub(super) fn is_empty(&mut self) -> Result<bool, Broken> {
         let available = self.available();
+        self.available = available;
         match available.wrapping_sub(self.next_avail) {
             0 => Ok(true),
             waiting if waiting <= self.size => Ok(false),
@@ -130,14 +134,58 @@ impl<'m> Ring<'m> {
 
     /// Takes the next request off a ring that is not empty: its first descriptor.
     pub(super) fn pop(&mut self) -> Result<u16, Broken> {
-        // SAFETY: entry `next_avail % size` of the avail ring, which new() has checked.
-        let head = unsafe { self.avail_u16(4 + 2 * usize::from(self.next_avail % self.size)) };
-        let head = u16::from_le(head.load(Ordering::Relaxed));
+        let head = self.head(self.next_avail);
         if head >= self.size {
             return Err(Broken::Head(head));
         }
         self.next_avail = self.next_avail.wrapping_add(1);
         Ok(head)
+    }
+
+    /// The first descriptor of a request, or what the guest says is one.
+    fn head(&self, index: u16) -> u16 {
+        // SAFETY: entry `index % size` of the avail ring, which new() has checked.
+        let head = unsafe { self.avail_u16(4 + 2 * usize::from(index % self.size)) };
+        u16::from_le(head.load(Ordering::Relaxed))
+    }
+
+    /// Asks the processor for what the next requests are made of. The guest wrote it on another
+    /// one, and to fetch it piece by piece takes longer than many a request. Each is looked at three
+    /// times, because one piece says where the next is; all is judged when it is used.
+    pub(super) fn look_ahead(&self) {
+        let waiting = self.available.wrapping_sub(self.next_avail);
+        let desc = |ahead: u16| {
+            let head = self.head(self.next_avail.wrapping_add(ahead));
+            Table { base: self.desc, len: u32::from(self.size) }.at(head.into())
+        };
+        let table = |ahead| {
+            let Desc { addr, len, flags, .. } = Table::copy(desc(ahead)?);
+            let base = self.regions.host(addr, len as usize, 1).ok()?;
+            (flags & INDIRECT != 0).then_some(Table { base, len: len / 16 })
+        };
+        if waiting > 2
+            && let Some(Place(desc)) = desc(2)
+        {
+            prefetch::to_read(desc);
+        }
+        if waiting > 1
+            && let Some(table) = table(1)
+        {
+            prefetch::to_read(table.base);
+        }
+        if waiting > 0
+            && let Some(table) = table(0)
+        {
+            // Header and arguments of the request and of the reply.
+            for Desc { addr, len, flags, .. } in (0..4).map_while(|at| table.read(at)) {
+                let len = len as usize;
+                match self.regions.host(addr, len, 1) {
+                    Ok(reply) if flags & WRITE != 0 => prefetch::to_write(reply, len),
+                    Ok(request) => prefetch::to_read(request),
+                    Err(Unmapped) => {}
+                }
+            }
+        }
     }
 
     /// Collects the buffers of the request that starts at `head`.
@@ -293,6 +341,10 @@ struct Desc {
     next: u16,
 }
 
+/// Where a descriptor is, within its table.
+#[derive(Clone, Copy)]
+struct Place(*const u8);
+
 /// `len` descriptors in guest memory.
 struct Table {
     base: *const u8,
@@ -301,19 +353,25 @@ struct Table {
 
 impl Table {
     fn read(&self, at: u32) -> Option<Desc> {
-        if at >= self.len {
-            return None;
-        }
+        self.at(at).map(Self::copy)
+    }
+
+    /// Where a descriptor is.
+    fn at(&self, at: u32) -> Option<Place> {
         let from = self.base.wrapping_add(at as usize * DESC_SIZE);
+        (at < self.len).then_some(Place(from))
+    }
+
+    fn copy(Place(from): Place) -> Desc {
         // SAFETY: whoever made the table has checked that all of it is mapped; plain bytes may
         // be copied from anywhere in it, torn or not.
         let raw = unsafe { from.cast::<[u8; DESC_SIZE]>().read() };
         let [a, b, c, d, e, f, g, h, l0, l1, l2, l3, f0, f1, n0, n1] = raw;
-        Some(Desc {
+        Desc {
             addr: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
             len: u32::from_le_bytes([l0, l1, l2, l3]),
             flags: u16::from_le_bytes([f0, f1]),
             next: u16::from_le_bytes([n0, n1]),
-        })
+        }
     }
 }

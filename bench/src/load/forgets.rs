@@ -39,8 +39,11 @@ impl Forgets {
     pub(super) fn new(queue: Queue) -> Result<Self> {
         let region = queue.region().clone();
         let one = ForgetIn { nlookup: 1 };
-        let one =
-            Request { opcode: Opcode::Forget as u32, args: &[one.as_bytes()], ..Request::default() };
+        let one = Request {
+            opcode: Opcode::Forget as u32,
+            args: &[one.as_bytes()],
+            ..Request::default()
+        };
         let batch = batch(&[ForgetOne { nodeid: 0, nlookup: 0 }; BATCH], |request| {
             (0..BATCHES).map(|_| Message::new(&region, request)).collect::<Result<Pool>>()
         })?;
@@ -137,4 +140,3 @@ impl State {
         }
     }
 }
-

@@ -261,10 +261,7 @@ fn lock(site: &mut Site<'_>, slot: usize) -> Result<Script> {
         let ask = Request { args: &[arg.as_bytes()], ..request(opcode, node) };
         site.step(&ask, Fill::Nothing, Effect::Nothing)
     };
-    let steps = vec![
-        step(Opcode::Setlkw, libc::F_WRLCK)?,
-        step(Opcode::Setlk, libc::F_UNLCK)?,
-    ];
+    let steps = vec![step(Opcode::Setlkw, libc::F_WRLCK)?, step(Opcode::Setlk, libc::F_UNLCK)?];
     Ok(Script::new(steps, 0))
 }
 

@@ -13,7 +13,6 @@ use super::histogram::Histogram;
 use super::lane::{self, Done, Slot};
 use super::operations::{Builder, Operation, Site};
 use super::tree::{SLOTS, Tree};
-use crate::usage;
 use crate::client::{Client, Mode};
 use crate::error::{Error, Result};
 use crate::guest::{Guest, Setup};
@@ -21,6 +20,7 @@ use crate::memory::Region;
 use crate::process::Process;
 use crate::queue::Queue;
 use crate::requests::LINUX_6_18;
+use crate::usage;
 
 /// A daemon that is measured.
 pub struct Rig<'t> {
@@ -129,12 +129,8 @@ impl<'t> Rig<'t> {
         let mut load = Load { slots: Vec::new(), opened: Vec::new(), mode };
         let mut number = 0;
         for client in &mut self.lanes {
-            let mut site = Site {
-                client,
-                region: &self.region,
-                tree: self.tree,
-                opened: &mut load.opened,
-            };
+            let mut site =
+                Site { client, region: &self.region, tree: self.tree, opened: &mut load.opened };
             let mut slots = Vec::new();
             let mut add = |build: Builder, count: usize, measured: bool| -> Result<()> {
                 for _ in 0..count {

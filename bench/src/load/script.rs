@@ -66,7 +66,9 @@ pub(super) enum Effect {
     /// This error is what is wanted.
     Fails(Errno),
     /// Entries of a directory, to be read on until its end; forgotten at once or remembered.
-    Listing { forgets: bool },
+    Listing {
+        forgets: bool,
+    },
     /// The directory was listed, which counted by itself.
     Closed,
     /// After the inode is forgotten, the cycle is over.
