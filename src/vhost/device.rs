@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 
@@ -41,6 +42,8 @@ pub struct DeviceConfig {
     pub request_queues: u32,
     /// Threads for requests that wait for storage, at most.
     pub waiting_threads: usize,
+    /// How long a thread looks for the next request before it sleeps, at most.
+    pub poll: Duration,
 }
 
 /// The device: a session, its queues, and what the front-end negotiated.
@@ -57,6 +60,7 @@ impl<F: Filesystem + 'static> Device<F> {
         let queues: io::Result<_> =
             (0..=requests).map(|index| Queue::new(index).map(Arc::new)).collect();
         let shared = Shared {
+            poll: config.poll,
             session: Arc::new(session),
             terms: CurrentTerms::default(),
             waiting: WaitingRoom::new(config.waiting_threads),

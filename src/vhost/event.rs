@@ -22,6 +22,12 @@ impl Event {
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 
+    /// Sleeps until this event, which is not taken, but no longer than `pause`.
+    pub(super) fn pause(&self, pause: Duration) {
+        // Whatever it gives, the caller looks what there is.
+        let _ = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], pause.try_into().ok().as_ref());
+    }
+
     /// Sleeps until this event or `kick`, and takes what has come of both. What a front-end gives
     /// for a kick event may be anything.
     pub(super) fn wait_or(&self, kick: Option<&OwnedFd>) {

@@ -5,6 +5,7 @@ mod deferred;
 mod device;
 mod event;
 mod frontend;
+mod idle;
 mod log;
 mod memory;
 mod queue;

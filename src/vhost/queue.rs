@@ -8,9 +8,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::deferred::{Away, Finished, WaitingRoom};
 use super::event::Event;
+use super::idle::{Idle, Poll};
 use super::memory::{Kept, Regions};
 use super::ring::{BadChain, Broken, Ring, RingSetup};
 use super::terms::{CurrentTerms, Terms};
@@ -32,6 +34,8 @@ pub(super) struct Setup {
 
 /// What all queues of a device share.
 pub(super) struct Shared<F> {
+    /// How long an idle queue may poll.
+    pub(super) poll: Duration,
     pub(super) session: Arc<Session<F>>,
     pub(super) terms: CurrentTerms,
     pub(super) waiting: WaitingRoom<F>,
@@ -197,8 +201,11 @@ impl Queue {
 
     fn work<F: Filesystem + 'static>(self: &Arc<Self>, shared: &Shared<F>) {
         let mut scratch = Scratch::new();
+        // Queue 0 carries FORGETs, and the others requests.
+        let mut idle =
+            if self.index == 0 { Idle::Gather } else { Idle::Poll(Poll::new(shared.poll)) };
         while let Some(mut setup) = self.enter() {
-            let served = self.serve(shared, &mut setup, &mut scratch);
+            let served = self.serve(shared, &mut setup, &mut scratch, &mut idle);
             if let Err(broken) = served {
                 log::error!(
                     "Queue {} is broken ({broken:?}) and stops until the guest resets the device",
@@ -241,6 +248,7 @@ impl Queue {
         shared: &Shared<F>,
         setup: &mut Setup,
         scratch: &mut Scratch,
+        idle: &mut Idle,
     ) -> Result<(), Broken> {
         loop {
             let terms = shared.terms.get();
@@ -248,14 +256,19 @@ impl Queue {
             let mut buffers = (SegmentList::new(), SegmentList::new());
             ring.refuse_kicks();
             let ended = loop {
-                match self.drain(shared, &terms, setup, (&mut ring, &mut buffers), scratch) {
-                    Ok(Ended::Idle) if ring.ask_for_kick() => {
-                        self.wake.wait_or(setup.kick.as_deref());
-                        ring.refuse_kicks();
-                    }
-                    Ok(Ended::Idle) => ring.refuse_kicks(),
-                    ended => break ended,
+                let begun = ring.position();
+                let ended = self.drain(shared, &terms, setup, (&mut ring, &mut buffers), scratch);
+                if ended != Ok(Ended::Idle) {
+                    break ended;
                 }
+                let is_wanted = || ring.has_request() || self.attention.load(Ordering::Relaxed);
+                if idle.look(&self.wake, ring.position() != begun, is_wanted) {
+                    continue;
+                }
+                if ring.ask_for_kick() {
+                    idle.sleep(|| self.wake.wait_or(setup.kick.as_deref()));
+                }
+                ring.refuse_kicks();
             };
             (setup.ring.next_avail, setup.ring.next_used) = ring.position();
             if ended? == Ended::Wanted {

@@ -132,6 +132,11 @@ impl<'m> Ring<'m> {
         }
     }
 
+    /// True if the guest has made something available, whatever it is.
+    pub(super) fn has_request(&self) -> bool {
+        self.available() != self.next_avail
+    }
+
     /// Takes the next request off a ring that is not empty: its first descriptor.
     pub(super) fn pop(&mut self) -> Result<u16, Broken> {
         let head = self.head(self.next_avail);
@@ -310,7 +315,7 @@ impl<'m> Ring<'m> {
         }
         // We must see a request that the guest added before it saw the above.
         fence(Ordering::SeqCst);
-        self.available() == self.next_avail
+        !self.has_request()
     }
 
     fn available(&self) -> u16 {

@@ -153,7 +153,7 @@ fn an_index_that_runs_ahead_and_a_head_that_does_not_exist_break_the_ring() {
     let (memory, regions) = memory();
     let queue = MockSplitQueue::new(&memory, SIZE);
     queue.avail().idx().store(SIZE + 1);
-    let ring = Ring::new(&regions, &setup(&queue)).unwrap();
+    let mut ring = Ring::new(&regions, &setup(&queue)).unwrap();
     assert_eq!(ring.is_empty(), Err(Broken::Index { next: 0, available: SIZE + 1 }));
     queue.avail().idx().store(1);
     queue.avail().ring().ref_at(0).unwrap().store(SIZE);
