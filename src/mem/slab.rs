@@ -50,6 +50,8 @@ struct Free {
     used: Vec<u32>,
     /// Blocks with a free slot.
     open: Vec<usize>,
+    /// A block that was emptied and keeps its memory, for values that come and go.
+    spare: usize,
     len: usize,
 }
 
@@ -62,8 +64,14 @@ impl<T> Slab<T> {
     /// An empty table.
     #[must_use]
     pub fn new() -> Self {
-        let free =
-            Free { generation: 0, slots: Vec::new(), used: Vec::new(), open: Vec::new(), len: 0 };
+        let free = Free {
+            generation: 0,
+            slots: Vec::new(),
+            used: Vec::new(),
+            open: Vec::new(),
+            spare: 0,
+            len: 0,
+        };
         let blocks = (0..BLOCKS).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
         Slab { blocks, free: Mutex::new(free) }
     }
@@ -294,7 +302,11 @@ impl<T> Drop for Pin<'_, T> {
         }
         free.used[block] -= 1;
         if free.used[block] == 0 {
-            self.slab.release(block);
+            if free.spare != block && free.used[free.spare] == 0 {
+                self.slab.release(block);
+            } else {
+                free.spare = block;
+            }
         }
     }
 }
