@@ -31,6 +31,8 @@ struct Stream {
     next: usize,
     /// The guest's offset of the next record.
     offset: u64,
+    /// The request before this one came to the end after some entries: this one is to say so.
+    ended: bool,
 }
 
 impl AsFd for OpenDir {
@@ -67,8 +69,15 @@ impl Passthrough {
             rustix::fs::seek(dir.as_fd(), SeekFrom::Start(offset))?;
             *stream = Stream { offset, ..Stream::default() };
         }
+        if std::mem::take(&mut stream.ended) {
+            return Ok(());
+        }
         let here = self.inodes.get(node)?.id;
-        while let Some(found) = stream.peek(dir.as_fd())? {
+        loop {
+            let Some(found) = stream.peek(dir.as_fd())? else {
+                stream.ended = stream.offset != offset;
+                break;
+            };
             if !sink.fits(found.name.count_bytes()) {
                 break;
             }
