@@ -19,6 +19,7 @@ mod process;
 mod queue;
 mod requests;
 mod ring;
+mod tracer;
 mod usage;
 
 pub use client::{Caller, Client, Mode, Reply};
@@ -34,3 +35,4 @@ pub use process::Process;
 pub use queue::{Counts, Queue};
 pub use requests::{LINUX_6_1, LINUX_6_18, ROOT};
 pub use ring::{Desc, Ring, Span, Used};
+pub use tracer::{Calls, Tracer};

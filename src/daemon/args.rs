@@ -178,10 +178,10 @@ impl Arguments {
 }
 
 /// A little more than it takes to wake a guest's processor. With a single one, nobody can make a
-/// request while it is used for polling.
+/// request while it is used for polling; those that the daemon may use do not matter.
 fn usual_poll_us() -> u32 {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    if processors == 1 { 0 } else { 50 }
+    let online = std::fs::read_to_string("/sys/devices/system/cpu/online");
+    if online.is_ok_and(|online| online.trim() == "0") { 0 } else { 50 }
 }
 
 /// One line of clap's several.
