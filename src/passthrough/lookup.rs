@@ -22,10 +22,11 @@ pub(super) struct Dir<'a> {
     pub(super) fd: BorrowedFd<'a>,
 }
 
-/// What is done with a known inode that has no descriptor.
+/// What is done with an inode that has no descriptor.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
-    /// Open it: it was asked for by name, so it will be used.
+    /// Open it: it was asked for by name, so it will be used. Without handles nothing else
+    /// follows it when the host moves it.
     Pin,
     /// Only look whether it is the one: there may be a million in a directory. Two inodes made
     /// within a tick of the clock under one number are told apart when the guest uses them.
@@ -57,7 +58,7 @@ impl Passthrough {
             if let Some((node, inode)) = self.inodes.known(FileId::of(&stat), is_it) {
                 return Ok(self.entry(node, &inode, &stat));
             }
-            match self.meet(dir, name, &stat) {
+            match self.meet(dir, name, &stat, known) {
                 Ok(node) => return Ok(self.entry(node, &*self.inodes.get(node)?, &stat)),
                 Err(Errno::ESTALE) => {}
                 Err(error) => return Err(error),
@@ -92,23 +93,29 @@ impl Passthrough {
         (name, stat): (&CStr, &Statx),
         known: Known,
     ) -> bool {
-        let is_it = if inode.pinned().is_some() {
-            true
-        } else if known == Known::Pin && inode.opens_by_handle() {
-            self.inodes.fd(node, inode).is_ok()
-        } else if known == Known::Compare && inode.born.is_some() {
-            inode.born == Birth::of(stat)
-        } else {
-            Proof::of(dir.fd, name, stat).is_ok_and(|proof| proof == inode.proof)
+        if inode.pinned().is_some() {
+            inode.is_at(dir.node, name);
+            return true;
+        }
+        if known == Known::Pin && inode.opens_by_handle() {
+            return self.inodes.fd(node, inode).is_ok();
+        }
+        let is_it = match known == Known::Compare && inode.born.is_some() {
+            true => inode.born == Birth::of(stat),
+            false => Proof::of(dir.fd, name, stat).is_ok_and(|proof| proof == inode.proof),
         };
         if is_it {
             inode.is_at(dir.node, name);
+            if known == Known::Pin {
+                // It is the one also if there is no descriptor left for it.
+                let _ = self.inodes.fd(node, inode);
+            }
         }
         is_it
     }
 
     /// Gives an inode its nodeid. `ESTALE` if the name means another one by now.
-    fn meet(&self, dir: &Dir<'_>, name: &CStr, stat: &Statx) -> Result<NodeId> {
+    fn meet(&self, dir: &Dir<'_>, name: &CStr, stat: &Statx, known: Known) -> Result<NodeId> {
         let open = |flags| -> Result<OwnedFd> {
             Ok(rustix::fs::openat(dir.fd, name, flags, Mode::empty())?)
         };
@@ -117,21 +124,22 @@ impl Passthrough {
         let parent = self.inodes.get(dir.node)?.id;
         let is_submount = !id.is_beside(&parent) && kind & libc::S_IFMT == libc::S_IFDIR;
         let mount = (mount, is_submount);
-        let place = || Some(Place { parent: dir.node, name: name.into() });
         let proof = Proof::of(dir.fd, name, stat)?;
-        let inode = match (&proof, mount.0.by_handle()) {
-            (Proof::Handle(_), Some(_)) => Inode::new(stat, mount, (proof, false), None, None),
-            (Proof::Handle(_), None) => Inode::new(stat, mount, (proof, true), None, place()),
-            (Proof::Birth(..) | Proof::None, _) => {
-                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let fd = self.inodes.open(|| open(flags))?;
-                if FileId::of(&stat_fd(fd.as_fd())?) != id {
-                    return Err(Errno::ESTALE);
-                }
-                Inode::new(stat, mount, (proof, true), Some(fd), place())
-            }
+        let pin = || self.inodes.open(|| open(OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC));
+        let (fd, by_handle) = match (&proof, mount.0.by_handle()) {
+            (Proof::Handle(_), Some(_)) => (None, true),
+            // It can do without if there is none left for it.
+            (Proof::Handle(_), None) if known == Known::Pin => (pin().ok(), false),
+            (Proof::Handle(_), None) => (None, false),
+            (Proof::Birth(..) | Proof::None, _) => (Some(pin()?), false),
         };
-        self.inodes.add(inode)
+        if let Some(fd) = &fd
+            && FileId::of(&stat_fd(fd.as_fd())?) != id
+        {
+            return Err(Errno::ESTALE);
+        }
+        let place = (!by_handle).then(|| Place { parent: dir.node, name: name.into() });
+        self.inodes.add(Inode::new(stat, mount, (proof, !by_handle), fd, place))
     }
 
     /// Gives the inode of a file that we have just made, in a directory on this mount, its
