@@ -208,7 +208,7 @@ pub(super) fn call<F: Filesystem>(
         }
         Opcode::Fallocate => {
             let arg: FallocateIn = args.fixed()?;
-            fs.fallocate(node, Handle(arg.fh), (arg.offset, arg.length), arg.mode)?;
+            fs.fallocate(by, node, Handle(arg.fh), (arg.offset, arg.length), arg.mode)?;
         }
         Opcode::Lseek => {
             let arg: LseekIn = args.fixed()?;
@@ -218,11 +218,11 @@ pub(super) fn call<F: Filesystem>(
         Opcode::CopyFileRange => {
             let mut copy = copy_range(node, &args.fixed()?);
             copy.len = copy.len.min(u64::from(!0xfffu32));
-            let size = count32(fs.copy_file_range(&copy)?)?;
+            let size = count32(fs.copy_file_range(by, &copy)?)?;
             reply.put(&WriteOut { size, padding: 0 })?;
         }
         Opcode::CopyFileRange64 => {
-            let bytes_copied = fs.copy_file_range(&copy_range(node, &args.fixed()?))?;
+            let bytes_copied = fs.copy_file_range(by, &copy_range(node, &args.fixed()?))?;
             reply.put(&CopyFileRangeOut { bytes_copied })?;
         }
         Opcode::Ioctl => {

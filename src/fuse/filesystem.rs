@@ -443,6 +443,7 @@ pub trait Filesystem: Send + Sync {
     /// Allocates or frees space; `mode` as in `fallocate(2)`.
     fn fallocate(
         &self,
+        by: &Caller,
         node: NodeId,
         handle: Handle,
         (offset, length): (u64, u64),
@@ -458,7 +459,7 @@ pub trait Filesystem: Send + Sync {
     }
 
     /// Copies between two open files; returns how many bytes.
-    fn copy_file_range(&self, copy: &CopyRange) -> Result<u64> {
+    fn copy_file_range(&self, by: &Caller, copy: &CopyRange) -> Result<u64> {
         Err(Errno::ENOSYS)
     }
 

@@ -52,20 +52,25 @@ impl Passthrough {
         Ok(StatxAttributes { stat, valid: self.config.attr_valid })
     }
 
-    pub(super) fn change(&self, node: NodeId, change: &AttrChange) -> Result<Attributes> {
+    pub(super) fn change(
+        &self,
+        by: &Caller,
+        node: NodeId,
+        change: &AttrChange,
+    ) -> Result<Attributes> {
         let inode = self.inodes.get(node)?;
         let stat = match change.handle {
             Some(handle) => {
                 let file = self.file(node, handle)?;
                 let truncate = |size| Ok(rustix::fs::ftruncate(file.as_fd(), size)?);
-                self.change_by(file.as_fd(), change, truncate)?
+                self.change_by(by, file.as_fd(), change, truncate)?
             }
             None => {
                 let truncate = |size| {
                     let file = self.reopen(node, &inode, OFlags::WRONLY | OFlags::CLOEXEC)?;
                     Ok(rustix::fs::ftruncate(file, size)?)
                 };
-                self.with_fd(node, &inode, |fd| self.change_by(fd, change, truncate))?
+                self.with_fd(node, &inode, |fd| self.change_by(by, fd, change, truncate))?
             }
         };
         Ok(self.attributes(&inode, &stat))
@@ -75,12 +80,16 @@ impl Passthrough {
     /// takes bits out of the mode, and one of size sets times.
     fn change_by(
         &self,
+        by: &Caller,
         fd: BorrowedFd<'_>,
         change: &AttrChange,
         truncate: impl FnOnce(u64) -> Result<()>,
     ) -> Result<Statx> {
         if change.uid.is_some() || change.gid.is_some() || change.size.is_some() {
             self.drop_renamed_capabilities(fd, None)?;
+        }
+        if is_nothing(change) {
+            return self.change_nothing(by, fd);
         }
         if change.uid.is_some() || change.gid.is_some() {
             let uid = change.uid.map(|uid| self.config.uids.to_host(uid)).transpose()?;
@@ -102,6 +111,17 @@ impl Passthrough {
                 last_modification: timespec(change.mtime),
             };
             rustix::fs::utimensat(fd, c"", &times, AtFlags::EMPTY_PATH)?;
+        }
+        stat_fd(fd)
+    }
+
+    /// What is left of a chown(2) to nobody else, which takes set-user-id away all the same: the
+    /// guest's kernel leaves that to us. From root it may be something else, a write to a file
+    /// with capabilities, which takes away only those.
+    fn change_nothing(&self, by: &Caller, fd: BorrowedFd<'_>) -> Result<Statx> {
+        let owner = self.config.uids.to_guest(stat_fd(fd)?.stx_uid);
+        if by.uid == owner && by.uid != 0 {
+            rustix::fs::chownat(fd, c"", None, None, AtFlags::EMPTY_PATH)?;
         }
         stat_fd(fd)
     }
@@ -230,6 +250,11 @@ impl Passthrough {
 
 fn to_sx_time(time: &StatxTimestamp) -> SxTime {
     SxTime { tv_sec: time.tv_sec, tv_nsec: time.tv_nsec, reserved: 0 }
+}
+
+/// True if no attribute is given a value.
+fn is_nothing(AttrChange { mode, uid, gid, size, atime, mtime, .. }: &AttrChange) -> bool {
+    mode.or(*uid).or(*gid).is_none() && size.is_none() && atime.or(*mtime).is_none()
 }
 
 /// The kernel's 32-bit encoding of a device number (`new_encode_dev`).

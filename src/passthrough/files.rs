@@ -11,7 +11,7 @@ use super::identity::stat_fd;
 use super::inode::Inode;
 use super::sys;
 use crate::fuse::flags::{init, write};
-use crate::fuse::{CopyRange, Errno, Handle, NodeId, Opcode, Opened, Patience, Result};
+use crate::fuse::{Caller, CopyRange, Errno, Handle, NodeId, Opcode, Opened, Patience, Result};
 use crate::mem::{Input, Output, Pin};
 
 /// A file that the guest has open.
@@ -202,7 +202,31 @@ impl Passthrough {
         self.powers.with_fsetid(keep, call)
     }
 
-    pub(super) fn copy(&self, copy: &CopyRange) -> Result<u64> {
+    /// Runs `call`, which changes a file's content by a request that does not say what has to go.
+    /// With HANDLE_KILLPRIV_V2 that is for us to know.
+    fn on_behalf<T>(
+        &self,
+        by: &Caller,
+        file: &OpenFile,
+        call: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        self.drop_renamed_capabilities(file.as_fd(), Some(&file.no_capabilities))?;
+        self.with_privilege(by.uid == 0 || !self.has_agreed(init::HANDLE_KILLPRIV_V2), call)
+    }
+
+    pub(super) fn allocate(
+        &self,
+        by: &Caller,
+        file: &OpenFile,
+        (offset, length): (u64, u64),
+        mode: u32,
+    ) -> Result<()> {
+        let mode = FallocateFlags::from_bits_retain(mode);
+        let allocate = || Ok(rustix::fs::fallocate(file.as_fd(), mode, offset, length)?);
+        self.on_behalf(by, file, allocate)
+    }
+
+    pub(super) fn copy(&self, by: &Caller, copy: &CopyRange) -> Result<u64> {
         if copy.flags != 0 {
             return Err(Errno::EINVAL);
         }
@@ -210,7 +234,12 @@ impl Passthrough {
         let (from, to) = (self.file(from_node, from)?, self.file(to_node, to)?);
         let len = usize::try_from(copy.len).unwrap_or(usize::MAX).min(MAX_COPY);
         let (from_at, to_at) = (Some(&mut from_at), Some(&mut to_at));
-        Ok(rustix::fs::copy_file_range(from.as_fd(), from_at, to.as_fd(), to_at, len)? as u64)
+        let copy = || {
+            let copied =
+                rustix::fs::copy_file_range(from.as_fd(), from_at, to.as_fd(), to_at, len)?;
+            Ok(copied as u64)
+        };
+        self.on_behalf(by, &to, copy)
     }
 }
 
@@ -223,11 +252,6 @@ const MAX_COPY: usize = 0x7fff_f000;
 pub(super) fn sync(fd: BorrowedFd<'_>, data_only: bool) -> Result<()> {
     let synced = if data_only { rustix::fs::fdatasync(fd) } else { rustix::fs::fsync(fd) };
     Ok(synced?)
-}
-
-pub(super) fn allocate(fd: BorrowedFd<'_>, (offset, length): (u64, u64), mode: u32) -> Result<()> {
-    let mode = FallocateFlags::from_bits_retain(mode);
-    Ok(rustix::fs::fallocate(fd, mode, offset, length)?)
 }
 
 pub(super) fn seek(fd: BorrowedFd<'_>, offset: u64, whence: u32) -> Result<u64> {

@@ -201,9 +201,9 @@ impl Filesystem for Passthrough {
         Ok(self.attributes(&inode, &self.stat(node, &inode, handle)?))
     }
 
-    fn setattr(&self, _: &Caller, node: NodeId, change: &AttrChange) -> Result<Attributes> {
+    fn setattr(&self, by: &Caller, node: NodeId, change: &AttrChange) -> Result<Attributes> {
         self.may_change()?;
-        self.change(node, change)
+        self.change(by, node, change)
     }
 
     fn statx(&self, node: NodeId, handle: Option<Handle>, mask: u32) -> Result<StatxAttributes> {
@@ -354,18 +354,25 @@ impl Filesystem for Passthrough {
         self.create_unnamed(by, parent, umask, how)
     }
 
-    fn fallocate(&self, node: NodeId, handle: Handle, range: (u64, u64), mode: u32) -> Result<()> {
+    fn fallocate(
+        &self,
+        by: &Caller,
+        node: NodeId,
+        handle: Handle,
+        range: (u64, u64),
+        mode: u32,
+    ) -> Result<()> {
         self.may_change()?;
-        files::allocate(self.file(node, handle)?.as_fd(), range, mode)
+        self.allocate(by, &*self.file(node, handle)?, range, mode)
     }
 
     fn lseek(&self, node: NodeId, handle: Handle, offset: u64, whence: u32) -> Result<u64> {
         files::seek(self.file(node, handle)?.as_fd(), offset, whence)
     }
 
-    fn copy_file_range(&self, copy: &CopyRange) -> Result<u64> {
+    fn copy_file_range(&self, by: &Caller, copy: &CopyRange) -> Result<u64> {
         self.may_change()?;
-        self.copy(copy)
+        self.copy(by, copy)
     }
 
     fn getlk(&self, node: NodeId, handle: Handle, lock: &Lock) -> Result<FileLock> {

@@ -216,14 +216,21 @@ impl Filesystem for Echo {
         let what = (caller(by), dir, umask, how(create));
         Ok((entry(what), opened(what)))
     }
-    fn fallocate(&self, node: NodeId, handle: Handle, range: (u64, u64), mode: u32) -> Result<()> {
-        told((node, handle, range, mode))
+    fn fallocate(
+        &self,
+        by: &Caller,
+        node: NodeId,
+        handle: Handle,
+        range: (u64, u64),
+        mode: u32,
+    ) -> Result<()> {
+        told((caller(by), node, handle, range, mode))
     }
     fn lseek(&self, node: NodeId, handle: Handle, offset: u64, whence: u32) -> Result<u64> {
         Ok(hash((node, handle, offset, whence)))
     }
-    fn copy_file_range(&self, copy: &CopyRange) -> Result<u64> {
-        Ok(hash((copy.from, copy.to, copy.len, copy.flags)) % 1000)
+    fn copy_file_range(&self, by: &Caller, copy: &CopyRange) -> Result<u64> {
+        Ok(hash((caller(by), copy.from, copy.to, copy.len, copy.flags)) % 1000)
     }
     fn getlk(&self, node: NodeId, handle: Handle, lock: &Lock) -> Result<FileLock> {
         Ok(FileLock { start: hash((node, handle, format!("{lock:?}"))), ..FileLock::new_zeroed() })
