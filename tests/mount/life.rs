@@ -1,0 +1,143 @@
+//! How a mount begins and ends.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+
+use rustix::process::Signal;
+
+use super::*;
+
+#[test]
+fn it_serves_until_it_is_unmounted() {
+    if !can_mount() {
+        return;
+    }
+    for handles in HANDLES {
+        let mount = Mounted::new(&[handles]);
+        assert!(mount.is_mounted());
+        fs::write(mount.at("file"), "content").unwrap();
+        assert_eq!(fs::read(mount.on_host("file")).unwrap(), b"content");
+        fs::create_dir_all(mount.on_host("a/b/c")).unwrap();
+        fs::rename(mount.at("file"), mount.at("a/b/c/file")).unwrap();
+        assert_eq!(fs::read(mount.on_host("a/b/c/file")).unwrap(), b"content");
+        let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        let source = mount.on_host("");
+        let source = format!(" fuse.ferryfs {} ", source.to_string_lossy().trim_end_matches('/'));
+        assert!(table.contains(&source), "{table}");
+        mount.finish();
+    }
+}
+
+#[test]
+fn a_signal_unmounts_it_and_files_that_are_open_can_be_used_to_their_end() {
+    if !can_mount() {
+        return;
+    }
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let mut mount = Mounted::new(&[]);
+        fs::write(mount.on_host("file"), "content").unwrap();
+        let mut file = File::open(mount.at("file")).unwrap();
+        mount.process.signal(signal).unwrap();
+        wait_until("it is unmounted", || !mount.is_mounted());
+        let mut content = String::new();
+        file.read_to_string(&mut content).unwrap();
+        assert_eq!(content, "content", "{signal:?}");
+        drop(file);
+        assert_eq!(mount.exit().code(), Some(0), "{signal:?}");
+    }
+}
+
+#[test]
+fn a_mount_whose_program_was_killed_says_so_and_can_be_unmounted() {
+    if !can_mount() {
+        return;
+    }
+    let mut mount = Mounted::new(&[]);
+    let mut file = File::create(mount.at("file")).unwrap();
+    mount.process.signal(Signal::KILL).unwrap();
+    mount.exit();
+    assert_eq!(errno(fs::metadata(mount.root())), libc::ENOTCONN);
+    assert_eq!(errno(file.write_all(b"x")), libc::ENOTCONN);
+    drop(file);
+    wait_until("it is unmounted", || unmount(mount.root(), UnmountFlags::empty()).is_ok());
+    assert_eq!(fs::metadata(mount.on_host("file")).unwrap().len(), 0);
+}
+
+#[test]
+fn a_read_only_mount_changes_nothing() {
+    if !can_mount() {
+        return;
+    }
+    let mount = Mounted::new(&["--readonly"]);
+    fs::write(mount.on_host("file"), "content").unwrap();
+    let (file, new) = (mount.at("file"), mount.at("new"));
+    assert_eq!(fs::read(&file).unwrap(), b"content");
+    assert_eq!(errno(fs::write(&file, "other")), libc::EROFS);
+    assert_eq!(errno(fs::write(&new, "")), libc::EROFS);
+    assert_eq!(errno(fs::create_dir(&new)), libc::EROFS);
+    assert_eq!(errno(fs::remove_file(&file)), libc::EROFS);
+    assert_eq!(errno(fs::rename(&file, &new)), libc::EROFS);
+    assert_eq!(errno(fs::set_permissions(&file, PermissionsExt::from_mode(0o600))), libc::EROFS);
+    mount.finish();
+}
+
+#[test]
+fn a_mount_that_cannot_be_is_explained_in_one_line() {
+    if !can_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // Others have to get here.
+    fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let (dir, file, missing) =
+        (folder.path().join("dir"), folder.path().join("file"), folder.path().join("missing"));
+    fs::create_dir(&dir).unwrap();
+    fs::write(&file, "").unwrap();
+    let (dir, file, missing) = (dir.as_os_str(), file.as_os_str(), missing.as_os_str());
+    let option = OsStr::new;
+    for (args, culprit) in [
+        (&[][..], "SOURCE"),
+        (&[dir], "MOUNTPOINT"),
+        (&[missing, dir], "SOURCE"),
+        (&[file, dir], "SOURCE"),
+        (&[dir, missing], "MOUNTPOINT"),
+        (&[dir, file], "MOUNTPOINT"),
+        (&[dir, dir, dir], "/dir: "),
+        (&[dir, dir, option("--threads=0")], "--threads"),
+        (&[dir, dir, option("--threads=many")], "--threads"),
+        (&[dir, dir, option("--cache=sometimes")], "--cache"),
+        (&[dir, dir, option("--inode-file-handles=maybe")], "--inode-file-handles"),
+        (&[dir, dir, option("--attr-timeout=-1")], "--attr-timeout"),
+        (&[dir, dir, option("--xattrmap=:prefix:all::user.x.:")], "--xattrmap"),
+        (&[dir, dir, option("--translate-uid=map:0:5")], "--translate-uid"),
+        (&[dir, dir, option("--translate-uid=map:0:5:9"), option("--map-owner=1:1")], "--"),
+        (&[dir, dir, option("--map-owner=1")], "--map-owner"),
+        (&[dir, dir, option("--log-level=loud")], "--log-level"),
+        (&[dir, dir, option("--frobnicate")], "--frobnicate"),
+    ] {
+        let mut command = ferryfs();
+        command.arg("mount").args(args);
+        refuses(command, culprit);
+    }
+    let mut command = ferryfs();
+    command.arg("mount").args([dir, dir]).uid(65534).gid(65534);
+    refuses(command, "MOUNTPOINT");
+}
+
+/// Expects that a start fails with exit code 2 and one line that names the culprit, the problem
+/// and what to do.
+fn refuses(command: Command, culprit: &str) {
+    let shown = format!("{command:?}");
+    let mut process = Process::start(command).unwrap();
+    let status = process.wait(LONG).unwrap();
+    let said = process.stderr();
+    let (problems, warnings): (Vec<_>, Vec<_>) =
+        said.lines().partition(|line| !line.contains("WARN"));
+    assert_eq!(status.code(), Some(2), "{shown}: {said}");
+    let [line] = problems[..] else { panic!("{shown}: {said}") };
+    assert!(line.contains(culprit) && line.contains("; "), "{shown}: {line}");
+    assert!(warnings.is_empty(), "{shown}: {said}");
+}
