@@ -124,6 +124,7 @@ fn an_open_file_stays_usable_after_its_last_name_is_gone() {
         let handle = share.fs.open(file, 2, false).unwrap().handle;
         fs::remove_file(share.path().join("file")).unwrap();
         share.put_all_away();
+        assert_eq!(share.fs.statfs(file).unwrap().namelen, 255, "{mode:?}");
         assert_eq!(share.attr(file).unwrap().nlink, 0, "{mode:?}");
         assert_eq!(share.read(file, handle), b"content", "{mode:?}");
         let change = AttrChange { mode: Some(0o600), size: Some(3), ..AttrChange::default() };

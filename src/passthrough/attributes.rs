@@ -150,7 +150,7 @@ impl Passthrough {
 
     pub(super) fn stat_fs(&self, node: NodeId) -> Result<Kstatfs> {
         let inode = self.inodes.get(node)?;
-        let fs = rustix::fs::fstatvfs(self.inodes.fd(node, &inode)?.as_fd())?;
+        let fs = self.with_fd(node, &inode, |fd| Ok(rustix::fs::fstatvfs(fd)?))?;
         let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
         Ok(Kstatfs {
             blocks: fs.f_blocks,

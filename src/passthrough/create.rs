@@ -116,11 +116,12 @@ impl Passthrough {
     pub(super) fn add_name(&self, node: NodeId, (parent, name): (NodeId, &Name)) -> Result<Entry> {
         let inode = self.inodes.get(node)?;
         let dir = self.directory(parent)?;
-        let fd = self.inodes.fd(node, &inode)?;
         let to = self.inodes.fd(parent, &dir)?;
-        let from = DecInt::from_fd(fd.as_fd());
-        rustix::fs::linkat(&self.proc_fds, from, to.as_fd(), name, AtFlags::SYMLINK_FOLLOW)?;
-        let stat = stat_fd(fd.as_fd())?;
+        let stat = self.with_fd(node, &inode, |fd| {
+            let (from, flags) = (DecInt::from_fd(fd), AtFlags::SYMLINK_FOLLOW);
+            rustix::fs::linkat(&self.proc_fds, from, to.as_fd(), name, flags)?;
+            stat_fd(fd)
+        })?;
         self.inodes.again(&inode);
         Ok(self.entry(node, &inode, &stat))
     }
