@@ -164,10 +164,19 @@ impl Process {
         usage::are_asleep(&[self.pid()])
     }
 
-    /// A file in its folder of `/proc`.
+    /// The process that does the work: its child, if it has one that it only watches.
+    #[must_use]
+    pub fn serving(&self) -> u32 {
+        let pid = self.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let child = children.ok().and_then(|pids| pids.trim().parse().ok());
+        child.unwrap_or(pid)
+    }
+
+    /// A file in the serving process's folder of `/proc`.
     #[must_use]
     pub fn proc(&self, name: impl AsRef<OsStr>) -> PathBuf {
-        PathBuf::from(format!("/proc/{}", self.pid())).join(name.as_ref())
+        PathBuf::from(format!("/proc/{}", self.serving())).join(name.as_ref())
     }
 
     fn join_reader(&mut self) {

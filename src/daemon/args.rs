@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use log::LevelFilter;
 
 use super::error::StartError;
+use super::sandbox::SandboxOptions;
 use super::share::ShareOptions;
 use crate::vhost::{DeviceConfig, MAX_REQUEST_QUEUES, Tag};
 
@@ -59,6 +60,9 @@ struct Arguments {
     #[command(flatten)]
     share: ShareOptions,
 
+    #[command(flatten)]
+    sandbox: SandboxOptions,
+
     /// How much to log: off, error, warn, info, debug or trace; RUST_LOG overrides it
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: LevelFilter,
@@ -82,6 +86,9 @@ pub(super) struct MountSettings {
     #[command(flatten)]
     pub(super) share: ShareOptions,
 
+    #[command(flatten)]
+    pub(super) sandbox: SandboxOptions,
+
     /// Threads that serve requests [default: one a CPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) threads: Option<u16>,
@@ -101,6 +108,7 @@ pub(super) struct Settings {
     pub(super) socket: SocketSettings,
     pub(super) device: DeviceConfig,
     pub(super) share: ShareOptions,
+    pub(super) sandbox: SandboxOptions,
     pub(super) log_level: LevelFilter,
 }
 
@@ -165,6 +173,7 @@ impl Arguments {
             device: DeviceConfig {
                 tag,
                 request_queues: self.num_request_queues,
+                cpus: std::thread::available_parallelism().map_or(1, usize::from),
                 waiting_threads: match self.thread_pool_size {
                     0 => WAITING_THREADS,
                     threads => threads.into(),
@@ -172,6 +181,7 @@ impl Arguments {
                 poll: Duration::from_micros(self.poll_us.unwrap_or_else(usual_poll_us).into()),
             },
             share: self.share,
+            sandbox: self.sandbox,
             log_level: self.log_level,
         })
     }

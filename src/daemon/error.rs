@@ -15,6 +15,11 @@ impl StartError {
     ) -> Self {
         StartError(format!("{option}: {problem}; {remedy}"))
     }
+
+    /// From the line that another process has made of one.
+    pub(super) fn from_line(line: String) -> Self {
+        StartError(line)
+    }
 }
 
 impl fmt::Display for StartError {

@@ -7,6 +7,7 @@ mod limits;
 mod logging;
 mod mount;
 mod run;
+mod sandbox;
 mod share;
 mod socket;
 

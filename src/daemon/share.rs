@@ -1,5 +1,7 @@
 //! Options that say how a directory is shared, by whatever carrier.
 
+use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use rustix::process::{getegid, geteuid};
 
 use super::error::StartError;
 use super::limits;
+use super::sandbox::{Inside, Needs};
 use crate::passthrough::{
     Cache, Config, FileHandles, IdMap, IdRule, Passthrough, Support, XattrMap, Xattrs,
 };
@@ -189,6 +192,11 @@ enum Preset {
     Overlay,
 }
 
+fn refuse(option: &str, directory: &Path, error: &io::Error) -> StartError {
+    let problem = format!("cannot share {}: {error}", directory.display());
+    StartError::new(option, problem, "name a directory that you may read")
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|_| "it is negative, or too large".to_owned())
@@ -204,21 +212,37 @@ fn owner(text: &str) -> Result<(u32, u32), &'static str> {
 }
 
 impl ShareOptions {
+    /// What the sandbox has to leave to the share.
+    pub(super) fn needs(&self) -> Needs {
+        Needs { writes: !self.readonly, file_handles: self.inode_file_handles.0 }
+    }
+
+    /// Checks that `directory`, which `option` names, can be shared, and raises the limits of this
+    /// process for it. How many descriptors may be held for the guest.
+    pub(super) fn prepare(&self, option: &str, directory: &Path) -> Result<usize, StartError> {
+        let found = std::fs::metadata(directory).and_then(|found| match found.is_dir() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        });
+        found.map_err(|error| refuse(option, directory, &error))?;
+        Ok(limits::for_the_guest(limits::set_open_files(self.rlimit_nofile)))
+    }
+
     /// Opens `directory`, which `option` names, to share it as these options say.
-    pub(super) fn open(&self, option: &str, directory: &Path) -> Result<Passthrough, StartError> {
-        Passthrough::new(directory, self.config(directory)?).map_err(|error| {
-            let directory = directory.display();
+    pub(super) fn open(
+        &self,
+        (option, directory): (&str, &Path),
+        descriptors: usize,
+        Inside { root, proc_fds }: Inside,
+    ) -> Result<Passthrough, StartError> {
+        Passthrough::at(root.as_fd(), proc_fds, self.config(descriptors)?).map_err(|error| {
             match error.raw_os_error() {
                 Some(libc::EOPNOTSUPP) => StartError::new(
                     "--inode-file-handles",
-                    format!("{directory} has no file handles that we may open"),
+                    format!("{} has no file handles that we may open", directory.display()),
                     "use prefer, or start the daemon with CAP_DAC_READ_SEARCH",
                 ),
-                _ => StartError::new(
-                    option,
-                    format!("cannot share {directory}: {error}"),
-                    "name a directory that you may read",
-                ),
+                _ => refuse(option, directory, &error),
             }
         })
     }
@@ -251,16 +275,15 @@ impl ShareOptions {
         self.readonly
     }
 
-    fn config(&self, directory: &Path) -> Result<Config, StartError> {
-        let open_files = limits::set_open_files(self.rlimit_nofile);
+    fn config(&self, descriptors: usize) -> Result<Config, StartError> {
         let usual = Config::new(self.cache.0);
         let (uids, gids) = self.ids()?;
         Ok(Config {
-            descriptors: limits::for_the_guest(open_files),
+            descriptors,
             file_handles: self.inode_file_handles.0,
             uids,
             gids,
-            xattrs: self.has_xattrs(directory).then(|| Xattrs {
+            xattrs: self.has_xattrs().then(|| Xattrs {
                 map: match self.xattr_preset {
                     Some(PresetName(Preset::Overlay)) => Some(XattrMap::overlay()),
                     None => self.xattrmap.clone(),
@@ -285,14 +308,15 @@ impl ShareOptions {
         })
     }
 
-    /// Asked for in any way, or not refused and there to be had.
-    fn has_xattrs(&self, directory: &Path) -> bool {
+    /// Asked for in any way, or not refused and there to be had in the working directory, which is
+    /// the share.
+    fn has_xattrs(&self) -> bool {
         let asked = self.xattr
             || self.xattrmap.is_some()
             || self.xattr_preset.is_some()
             || self.posix_acl.0 != Support::Never
             || self.security_label.0 != Support::Never;
-        let probe = || rustix::fs::getxattr_query(directory, c"user.ferryfs");
+        let probe = || rustix::fs::getxattr_query(".", c"user.ferryfs");
         asked || (!self.no_xattr && probe() != Err(rustix::io::Errno::OPNOTSUPP))
     }
 

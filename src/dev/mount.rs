@@ -1,9 +1,10 @@
 //! Mounting through Linux's FUSE client (`Documentation/filesystems/fuse.rst`).
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, unmount,
@@ -60,10 +61,20 @@ impl Mount {
         Ok(Mount { device, at: at.to_owned() })
     }
 
-    /// The device that [`serve`](super::serve) serves.
+    /// Descriptors of the device for [`serve`](super::serve), one a thread.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn devices(&self, threads: usize) -> io::Result<Vec<OwnedFd>> {
+        (0..threads.max(1)).map(|_| device::clone(self.device.as_fd())).collect()
+    }
+
+    /// True unless it was unmounted.
     #[must_use]
-    pub fn device(&self) -> BorrowedFd<'_> {
-        self.device.as_fd()
+    pub fn is_there(&self) -> bool {
+        let mut polled = [PollFd::new(&self.device, PollFlags::empty())];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut polled, Some(&at_once)).is_ok() && !polled[0].revents().contains(PollFlags::ERR)
     }
 
     /// Takes the mount out of the tree; it ends when nobody uses it any more.

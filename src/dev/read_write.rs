@@ -1,13 +1,12 @@
 //! Requests by read(2), replies by write(2).
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
 
 use rustix::io::Errno;
 
-use super::device;
 use super::parked::Parked;
 use crate::fuse::{Carrier, Filesystem, Patience, Scratch, Served, Session};
 use crate::mem::{Input, Output, Segment};
@@ -15,18 +14,15 @@ use crate::mem::{Input, Output, Segment};
 /// Room for the longest request or reply: the largest WRITE or READ, and what goes with it.
 pub(super) const BUFFER: usize = (Carrier::DEV.max_write as usize) + 8192;
 
-/// Serves a mounted device with `threads` threads until it is unmounted.
+/// Serves a mount by a thread for each of its `devices` until it is unmounted.
 ///
 /// # Errors
-/// A thread or a descriptor for it cannot be made, or the device fails in an unexpected way.
+/// A thread cannot be made, or a device fails in an unexpected way.
 pub fn serve<F: Filesystem + 'static>(
     session: &Arc<Session<F>>,
-    device: BorrowedFd<'_>,
-    threads: usize,
+    devices: Vec<OwnedFd>,
 ) -> io::Result<()> {
-    let devices: io::Result<Vec<_>> =
-        (0..threads.max(1)).map(|_| device::clone(device).map(Arc::new)).collect();
-    let devices = devices?;
+    let devices: Vec<_> = devices.into_iter().map(Arc::new).collect();
     let parked = Parked::new(session);
     let ended = thread::scope(|scope| {
         let workers: io::Result<Vec<_>> = devices

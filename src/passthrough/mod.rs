@@ -28,7 +28,7 @@ mod xattrs;
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -84,20 +84,29 @@ impl Passthrough {
     /// # Errors
     /// Whatever opening it, or `/proc/self/fd`, gives.
     pub fn new(directory: &Path, config: Config) -> io::Result<Self> {
-        Self::serve(directory, config).map_err(|error| io::Error::from_raw_os_error(error.raw()))
+        let open = |path: &Path| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(path, flags, Mode::empty())
+        };
+        Self::at(open(directory)?.as_fd(), open(Path::new("/proc/self/fd"))?, config)
     }
 
-    fn serve(directory: &Path, config: Config) -> Result<Self> {
-        let open = |path: &Path| -> Result<OwnedFd> {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            Ok(rustix::fs::open(path, flags, Mode::empty())?)
-        };
-        let proc_fds = open(Path::new("/proc/self/fd"))?;
+    /// Serves the directory `root`, for a process that cannot look up paths: `proc_fds` is
+    /// `/proc/self/fd`.
+    ///
+    /// # Errors
+    /// Whatever opening things in it gives.
+    pub fn at(root: BorrowedFd<'_>, proc_fds: OwnedFd, config: Config) -> io::Result<Self> {
+        Self::serve(root, proc_fds, config)
+            .map_err(|error| io::Error::from_raw_os_error(error.raw()))
+    }
+
+    fn serve(root: BorrowedFd<'_>, proc_fds: OwnedFd, config: Config) -> Result<Self> {
         let mounts = Mounts::new(config.file_handles);
         let descriptors = Descriptors::new(config.descriptors);
         let inodes = Inodes::new(
             descriptors,
-            || open(directory),
+            || Ok(rustix::io::fcntl_dupfd_cloexec(root, 0)?),
             |root| {
                 let stat = stat_fd(root.as_fd())?;
                 let mount = mounts.of(&stat, |flags| reopen_dir(root.as_fd(), flags))?;

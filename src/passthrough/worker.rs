@@ -45,9 +45,12 @@ impl Powers {
     /// Those of the calling thread, which workers will inherit.
     pub(super) fn find() -> Result<Self> {
         let has = capabilities(None)?.effective;
-        let set_ids = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::SETPCAP;
+        let set_ids = CapabilitySet::SETUID | CapabilitySet::SETGID;
+        // Else other ids would come without our capabilities.
+        let keeps = has.contains(CapabilitySet::SETPCAP)
+            || capabilities_secure_bits()?.contains(CapabilitiesSecureBits::NO_SETUID_FIXUP);
         Ok(Powers {
-            set_ids: has.contains(set_ids) && rustix::process::geteuid().is_root(),
+            set_ids: has.contains(set_ids) && keeps && rustix::process::geteuid().is_root(),
             fsetid: has.contains(CapabilitySet::FSETID),
         })
     }
@@ -141,8 +144,11 @@ impl Worker {
         let group = ids.group.map(id).transpose()?;
         let before = self.ids.take();
         if !self.keeps_capabilities {
-            let bits = capabilities_secure_bits()? | CapabilitiesSecureBits::NO_SETUID_FIXUP;
-            set_capabilities_secure_bits(bits)?;
+            let (bits, keep) =
+                (capabilities_secure_bits()?, CapabilitiesSecureBits::NO_SETUID_FIXUP);
+            if !bits.contains(keep) {
+                set_capabilities_secure_bits(bits | keep)?;
+            }
             self.keeps_capabilities = true;
         }
         if before.is_none_or(|before| before.group != ids.group) {

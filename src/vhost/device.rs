@@ -40,6 +40,8 @@ pub struct DeviceConfig {
     pub tag: Option<Tag>,
     /// Request queues that the config space names, 1 to [`MAX_REQUEST_QUEUES`].
     pub request_queues: u32,
+    /// CPUs of this host: there are more queues than are named if that makes sense.
+    pub cpus: usize,
     /// Threads for requests that wait for storage, at most.
     pub waiting_threads: usize,
     /// How long a thread looks for the next request before it sleeps, at most.
@@ -55,8 +57,7 @@ pub(super) struct Device<F> {
 
 impl<F: Filesystem + 'static> Device<F> {
     pub(super) fn new(session: Session<F>, config: DeviceConfig) -> io::Result<Self> {
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let requests = cpus.clamp(4, 16).max(config.request_queues as usize);
+        let requests = config.cpus.clamp(4, 16).max(config.request_queues as usize);
         let queues: io::Result<_> =
             (0..=requests).map(|index| Queue::new(index).map(Arc::new)).collect();
         let shared = Shared {

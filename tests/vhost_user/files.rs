@@ -175,7 +175,8 @@ fn an_extended_attribute_of_a_link_is_not_one_of_its_target() {
     if !is_root() {
         return;
     }
-    let mut machine = Machine::new();
+    let mut machine = Machine::with(&["--modcaps=+sys_admin"], Setup::default());
+    machine.fs.init(LINUX_6_18).unwrap();
     let path = machine.put("a", "");
     let fs = &mut machine.fs;
     let link = fs.symlink(ROOT, "link", "a").unwrap().nodeid;
