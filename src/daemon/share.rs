@@ -233,9 +233,10 @@ impl ShareOptions {
         &self,
         (option, directory): (&str, &Path),
         descriptors: usize,
-        Inside { root, proc_fds }: Inside,
+        inside: Inside,
     ) -> Result<Passthrough, StartError> {
-        Passthrough::at(root.as_fd(), proc_fds, self.config(descriptors)?).map_err(|error| {
+        let config = self.config(descriptors, inside.has_one_id)?;
+        Passthrough::at(inside.root.as_fd(), inside.proc_fds, config).map_err(|error| {
             match error.raw_os_error() {
                 Some(libc::EOPNOTSUPP) => StartError::new(
                     "--inode-file-handles",
@@ -256,18 +257,6 @@ impl ShareOptions {
             (false, false) => "Locks of the guest do not hold",
         };
         log::info!("{kinds} on the host (see --posix-lock and --flock)");
-        let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-        if self.map_owner.is_none() && self.squashes() {
-            log::info!(
-                "Not root: whatever the guest makes or gives away belongs to {uid}:{gid} (see \
-                 --map-owner)"
-            );
-        }
-    }
-
-    /// A daemon that may not make files for others makes them its own.
-    fn squashes(&self) -> bool {
-        self.translate_uid.is_empty() && self.translate_gid.is_empty() && !geteuid().is_root()
     }
 
     /// True if nothing may be changed.
@@ -275,9 +264,9 @@ impl ShareOptions {
         self.readonly
     }
 
-    fn config(&self, descriptors: usize) -> Result<Config, StartError> {
+    fn config(&self, descriptors: usize, has_one_id: bool) -> Result<Config, StartError> {
         let usual = Config::new(self.cache.0);
-        let (uids, gids) = self.ids()?;
+        let (uids, gids) = self.ids(has_one_id)?;
         Ok(Config {
             descriptors,
             file_handles: self.inode_file_handles.0,
@@ -320,7 +309,7 @@ impl ShareOptions {
         asked || (!self.no_xattr && probe() != Err(rustix::io::Errno::OPNOTSUPP))
     }
 
-    fn ids(&self) -> Result<(IdMap, IdMap), StartError> {
+    fn ids(&self, has_one_id: bool) -> Result<(IdMap, IdMap), StartError> {
         let map = |option, rules: &[IdRule]| {
             IdMap::new(rules)
                 .map_err(|error| StartError::new(option, error, "give each id to one rule only"))
@@ -329,7 +318,12 @@ impl ShareOptions {
         if let Some((guest_uid, guest_gid)) = self.map_owner {
             return Ok((IdMap::one_owner(guest_uid, uid), IdMap::one_owner(guest_gid, gid)));
         }
-        if self.squashes() {
+        // A daemon that may not make files for others makes them its own.
+        if has_one_id && self.translate_uid.is_empty() && self.translate_gid.is_empty() {
+            log::info!(
+                "Whatever the guest makes or gives away belongs to the daemon's {uid}:{gid}: it \
+                 may not make files for others (see --map-owner and --uid-map)"
+            );
             return Ok((IdMap::squash(uid), IdMap::squash(gid)));
         }
         let uids = map("--translate-uid", &self.translate_uid)?;

@@ -59,6 +59,11 @@ impl IdMaps {
         IdMaps { uids: or_own(uids, uid), gids: or_own(gids, gid) }
     }
 
+    /// True if nobody but one user exists in the namespace.
+    pub(super) fn is_one_id(&self) -> bool {
+        matches!(self.uids[..], [IdRange { count: 1, .. }])
+    }
+
     /// Gives a process in a new user namespace its ids, from outside of it.
     pub(super) fn write(&self, pid: Pid) -> Result<(), StartError> {
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());

@@ -19,8 +19,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 
+use rustix::process::geteuid;
+
 use super::error::StartError;
 use crate::passthrough::FileHandles;
+use idmap::IdMaps;
 use options::Mode;
 use process::{Child, Parent, Side};
 
@@ -42,6 +45,8 @@ pub(super) struct Inside {
     pub(super) root: OwnedFd,
     /// `/proc/self/fd`.
     pub(super) proc_fds: OwnedFd,
+    /// Files can belong to nobody but the daemon's user, even if that is root here.
+    pub(super) has_one_id: bool,
 }
 
 enum Started {
@@ -120,13 +125,14 @@ impl SandboxOptions {
     fn enter(
         &self,
         mode: Mode,
-        maps: Option<&idmap::IdMaps>,
+        maps: Option<&IdMaps>,
         (option, share): (&str, &Path),
         needs: Needs,
         parent: &Parent,
     ) -> Result<Inside, StartError> {
         hygiene::clean().map_err(|error| mode.refuse("a clean process", &error))?;
-        let inside = view::enter(mode, (option, share))?;
+        let mut inside = view::enter(mode, (option, share))?;
+        inside.has_one_id = maps.map_or(!geteuid().is_root(), IdMaps::is_one_id);
         if let Some(maps) = maps {
             maps.become_root().map_err(|error| mode.refuse("the id maps", &error))?;
         }

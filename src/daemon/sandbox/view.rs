@@ -31,7 +31,7 @@ pub(super) fn enter(mode: Mode, (option, share): (&str, &Path)) -> Result<Inside
         })?,
     };
     fchdir(&root).map_err(refuse)?;
-    Ok(Inside { root, proc_fds })
+    Ok(Inside { root, proc_fds, has_one_id: false })
 }
 
 fn open(path: impl rustix::path::Arg) -> io::Result<OwnedFd> {

@@ -1,0 +1,399 @@
+//! What the serving process has left of the host, in every kind of sandbox.
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use ferryfs_bench::{Daemon, Guest, LINUX_6_18, Process, ROOT, Setup};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+use tempfile::TempDir;
+
+const LONG: Duration = Duration::from_secs(30);
+
+fn ferryfs() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_ferryfs"))
+}
+
+/// Past the harness, which keeps what a test that passes prints to itself.
+fn skip(test: &str, why: &str) {
+    let _ = writeln!(std::io::stdout(), "SKIPPED: sandbox::{test}: {why}");
+}
+
+/// True, and said so, if a test needs root and is run by another user.
+fn needs_root(test: &str) -> bool {
+    let other = !geteuid().is_root();
+    if other {
+        skip(test, "it needs root");
+    }
+    other
+}
+
+fn start(args: &[&str]) -> Daemon {
+    Daemon::start(ferryfs(), args).unwrap()
+}
+
+/// The daemon serves a guest: it makes a directory, and what it makes is seen on the host.
+fn serves(daemon: &Daemon) -> Guest {
+    serves_at(&daemon.socket(), daemon.share())
+}
+
+fn serves_at(socket: &Path, share: &Path) -> Guest {
+    let mut guest = Guest::connect(socket, Setup::default()).unwrap();
+    let mut fs = guest.client(1).unwrap();
+    fs.init(LINUX_6_18).unwrap();
+    fs.mkdir(ROOT, "made by the guest", 0o755).unwrap();
+    assert!(share.join("made by the guest").is_dir());
+    guest
+}
+
+/// A line of `/proc/PID/status` of the serving process.
+fn status(process: &Process, key: &str) -> String {
+    let text = fs::read_to_string(process.proc("status")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    line.unwrap().trim().to_owned()
+}
+
+fn capabilities(process: &Process, set: &str) -> u64 {
+    u64::from_str_radix(&status(process, set), 16).unwrap()
+}
+
+/// True if the serving process has this namespace to itself.
+fn own(process: &Process, namespace: &str) -> bool {
+    let of = |path: PathBuf| fs::read_link(path).unwrap();
+    of(process.proc("ns").join(namespace)) != of(Path::new("/proc/self/ns").join(namespace))
+}
+
+/// What the serving process finds at its root.
+fn view(process: &Process) -> BTreeSet<String> {
+    let entries = fs::read_dir(process.proc("root")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+fn said(process: &Process, what: &str) -> bool {
+    process.stderr().contains(what)
+}
+
+#[test]
+fn in_a_namespace_there_is_nothing_but_the_share() {
+    if needs_root("in_a_namespace_there_is_nothing_but_the_share") {
+        return;
+    }
+    let daemon = start(&[]);
+    let process = daemon.process();
+    let _guest = serves(&daemon);
+    assert!(["mnt", "pid", "net", "ipc"].iter().all(|namespace| own(process, namespace)));
+    assert!(!own(process, "user"));
+    assert_eq!(view(process), BTreeSet::from(["share".to_owned()]));
+    let share = fs::metadata(process.proc("root").join("share")).unwrap();
+    let there = fs::metadata(daemon.share()).unwrap();
+    assert_eq!((share.dev(), share.ino()), (there.dev(), there.ino()));
+    let mounts = fs::read_to_string(process.proc("mountinfo")).unwrap();
+    assert_eq!(mounts.lines().count(), 2, "{mounts}");
+    assert!(mounts.lines().any(|mount| mount.contains(" / / ro,")), "{mounts}");
+}
+
+#[test]
+fn after_chroot_the_share_is_the_root() {
+    if needs_root("after_chroot_the_share_is_the_root") {
+        return;
+    }
+    let daemon = start(&["--sandbox", "chroot"]);
+    let process = daemon.process();
+    let _guest = serves(&daemon);
+    assert!(!own(process, "mnt") && !own(process, "pid"));
+    let root = fs::metadata(process.proc("root")).unwrap();
+    let there = fs::metadata(daemon.share()).unwrap();
+    assert_eq!((root.dev(), root.ino()), (there.dev(), there.ino()));
+}
+
+#[test]
+fn every_sandbox_has_the_rights_that_it_needs_and_no_others() {
+    if needs_root("every_sandbox_has_the_rights_that_it_needs_and_no_others") {
+        return;
+    }
+    // chown, dac_override, fowner, fsetid, setgid, setuid, mknod, setfcap; dac_read_search.
+    let (usual, handles) = (0x8800_00db, 1 << 2);
+    for (args, expected) in [
+        (&["--sandbox", "namespace"][..], usual | handles),
+        (&["--sandbox", "chroot"], usual | handles),
+        (&["--sandbox", "none", "--inode-file-handles", "mandatory"], usual | handles),
+        (&["--sandbox", "none", "--inode-file-handles", "never"], usual),
+        (
+            &["--inode-file-handles", "never", "--modcaps=-mknod:-setfcap"],
+            usual & !(1 << 27 | 1 << 31),
+        ),
+        (&["--modcaps", "+sys_admin:+CAP_LINUX_IMMUTABLE"], usual | handles | 1 << 21 | 1 << 9),
+    ] {
+        let daemon = start(args);
+        let process = daemon.process();
+        let guest = serves(&daemon);
+        for set in ["CapEff", "CapPrm", "CapBnd"] {
+            assert_eq!(capabilities(process, set), expected, "{args:?} {set}");
+        }
+        for set in ["CapAmb", "CapInh"] {
+            assert_eq!(capabilities(process, set), 0, "{args:?} {set}");
+        }
+        assert_eq!(status(process, "NoNewPrivs"), "1", "{args:?}");
+        assert_eq!(status(process, "Seccomp"), "2", "{args:?}");
+        assert_eq!(status(process, "Groups"), "", "{args:?}");
+        assert_eq!(status(process, "Umask"), "0077", "{args:?}");
+        drop(guest);
+    }
+}
+
+#[test]
+fn the_filter_is_left_out_if_asked_for() {
+    let daemon = start(&["--seccomp", "none"]);
+    let _guest = serves(&daemon);
+    assert_eq!(status(daemon.process(), "Seccomp"), "0");
+}
+
+#[test]
+fn without_a_sandbox_files_are_opened_by_landlocks_leave_alone() {
+    let daemon = start(&["--sandbox", "none"]);
+    let _guest = serves(&daemon);
+    assert!(said(daemon.process(), "Sandbox: none, Landlock, seccomp kill"));
+    let handles = start(&["--sandbox", "none", "--inode-file-handles", "never"]);
+    assert!(said(handles.process(), "Sandbox: none, Landlock, seccomp kill"));
+}
+
+#[test]
+fn auto_takes_the_best_and_says_which() {
+    let daemon = start(&["--sandbox", "auto"]);
+    let _guest = serves(&daemon);
+    assert!(said(daemon.process(), "Sandbox: namespace,"), "{}", daemon.process().stderr());
+}
+
+#[test]
+fn leaked_descriptors_do_not_get_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let (share, socket) = (folder.path().join("share"), folder.path().join("sock"));
+    fs::create_dir(&share).unwrap();
+    let host = File::open("/").unwrap();
+    rustix::io::fcntl_setfd(&host, rustix::io::FdFlags::empty()).unwrap();
+    let mut command = Command::new(ferryfs());
+    command.arg("--shared-dir").arg(&share).arg("--socket-path").arg(&socket);
+    let process = Process::start(command).unwrap();
+    drop(host);
+    process.wait_for_line("Waiting for", LONG).unwrap();
+    let _guest = serves_at(&socket, &share);
+    let has = |process: u32, path: &Path| {
+        let id = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+        let fds = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+        fds.map(|fd| id(&fd.unwrap().path())).any(|found| found == id(path))
+    };
+    let (outside, inside) = (process.pid(), process.serving());
+    let pid_file = folder.path().join("sock.pid");
+    assert!(has(outside, Path::new("/")) && has(outside, &pid_file), "the test leaks nothing");
+    assert!(!has(inside, Path::new("/")) && !has(inside, &pid_file));
+}
+
+fn end_of(pid: u32) {
+    let deadline = Instant::now() + LONG;
+    while Path::new(&format!("/proc/{pid}")).exists() {
+        assert!(Instant::now() < deadline, "process {pid} is still there");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn the_serving_process_does_not_outlive_the_other() {
+    for mode in ["namespace", "chroot", "none"] {
+        if mode == "chroot" && needs_root("the_serving_process_does_not_outlive_the_other") {
+            continue;
+        }
+        let mut daemon = start(&["--sandbox", mode]);
+        let _guest = serves(&daemon);
+        let serving = daemon.process().serving();
+        assert_ne!(serving, daemon.process().pid());
+        daemon.process().signal(Signal::KILL).unwrap();
+        daemon.process_mut().wait(LONG).unwrap();
+        end_of(serving);
+    }
+}
+
+#[test]
+fn nothing_is_left_behind_by_a_serving_process_that_is_killed() {
+    let mut daemon = start(&[]);
+    let _guest = serves(&daemon);
+    let pid = Pid::from_raw(daemon.process().serving().cast_signed()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    let status = daemon.process_mut().wait(LONG).unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert!(said(daemon.process(), "ended by signal 9"), "{}", daemon.process().stderr());
+    assert!(!daemon.socket().exists() && !daemon.socket().with_extension("pid").exists());
+}
+
+#[test]
+fn a_file_that_becomes_too_large_is_no_reason_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (share, socket) = (folder.path().join("share"), folder.path().join("sock"));
+    fs::create_dir(&share).unwrap();
+    let mut command = Command::new("prlimit");
+    command.arg("--fsize=4096").arg(ferryfs());
+    command.arg("--shared-dir").arg(&share).arg("--socket-path").arg(&socket);
+    let process = Process::start(command).unwrap();
+    process.wait_for_line("Waiting for", LONG).unwrap();
+    let mut guest = serves_at(&socket, &share);
+    let mut fs = guest.client(2).unwrap();
+    let file = fs.create(ROOT, "file", libc::O_RDWR, 0o644).unwrap();
+    let (node, fh) = (file.entry.nodeid, file.open.fh);
+    assert_eq!(fs.write(node, fh, 0, &[1; 100]).unwrap(), 100);
+    let error = fs.write(node, fh, 8192, &[1; 100]).unwrap_err();
+    assert_eq!(error, ferryfs::fuse::Errno::EFBIG);
+    assert_eq!(fs.write(node, fh, 0, &[2; 100]).unwrap(), 100);
+}
+
+/// An ordinary user with ids of its own to give away, and a folder of its own.
+struct User {
+    uid: u32,
+    gid: u32,
+    subuids: (u32, u32),
+    folder: TempDir,
+}
+
+impl User {
+    /// One who is in `/etc/passwd`, `/etc/subuid` and `/etc/subgid`.
+    fn find(test: &str) -> Option<Self> {
+        if needs_root(test) {
+            return None;
+        }
+        if !Path::new("/usr/bin/newuidmap").exists() {
+            skip(test, "there is no newuidmap");
+            return None;
+        }
+        let (users, ids) =
+            (fs::read_to_string("/etc/passwd").unwrap(), fs::read_to_string("/etc/subuid"));
+        let found = ids.unwrap_or_default().lines().find_map(|line| {
+            let [name, first, count] = line.split(':').collect::<Vec<_>>()[..] else { return None };
+            let user = users.lines().find(|user| user.split(':').next() == Some(name))?;
+            let mut words = user.split(':').skip(2);
+            let uid = words.next()?.parse().ok().filter(|uid| *uid != 0)?;
+            let gid = words.next()?.parse().ok()?;
+            Some((uid, gid, (first.parse().ok()?, count.parse().ok()?)))
+        });
+        let Some((uid, gid, subuids)) = found else {
+            skip(test, "nobody is in /etc/subuid");
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        // Where cargo builds may be out of other users' reach.
+        fs::copy(ferryfs(), folder.path().join("ferryfs")).unwrap();
+        fs::create_dir(folder.path().join("share")).unwrap();
+        for path in [folder.path().to_owned(), folder.path().join("share")] {
+            std::os::unix::fs::chown(&path, Some(uid), Some(gid)).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        Some(User { uid, gid, subuids, folder })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn start(&self, args: &[String]) -> Process {
+        let mut command = Command::new(self.path("ferryfs"));
+        command.uid(self.uid).gid(self.gid).env_clear().env("PATH", "/usr/bin:/bin");
+        command.arg("--shared-dir").arg(self.path("share"));
+        command.arg("--socket-path").arg(self.path("sock")).args(args);
+        let process = Process::start(command).unwrap();
+        let ready = process.wait_for_line("Waiting for", LONG);
+        assert!(ready.is_ok(), "{args:?}: {}", process.stderr());
+        process
+    }
+
+    fn owner(&self, name: &str) -> (u32, u32) {
+        let found = fs::symlink_metadata(self.path("share").join(name)).unwrap();
+        (found.uid(), found.gid())
+    }
+}
+
+#[test]
+fn an_ordinary_user_has_a_namespace_as_well() {
+    let Some(user) = User::find("an_ordinary_user_has_a_namespace_as_well") else { return };
+    let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
+    for mode in ["namespace", "none", "auto"] {
+        let process = user.start(&["--sandbox".into(), mode.into()]);
+        let guest = serves_at(&user.path("sock"), &user.path("share"));
+        assert_eq!(own(&process, "user"), mode != "none", "{mode}");
+        assert_eq!(own(&process, "mnt"), mode != "none", "{mode}");
+        if mode != "none" {
+            assert_eq!(view(&process), BTreeSet::from(["share".to_owned()]));
+            let map = fs::read_to_string(process.proc("uid_map")).unwrap();
+            assert_eq!(map.split_whitespace().collect::<Vec<_>>(), [&uid, &uid, "1"]);
+            let map = fs::read_to_string(process.proc("gid_map")).unwrap();
+            assert_eq!(map.split_whitespace().collect::<Vec<_>>(), [&gid, &gid, "1"]);
+        }
+        assert!(said(&process, ", Landlock, seccomp kill"), "{}", process.stderr());
+        assert_eq!(user.owner("made by the guest"), (user.uid, user.gid));
+        drop(guest);
+        fs::remove_dir(user.path("share").join("made by the guest")).unwrap();
+    }
+}
+
+#[test]
+fn an_ordinary_user_gives_the_guest_ids_of_its_own() {
+    let Some(user) = User::find("an_ordinary_user_gives_the_guest_ids_of_its_own") else { return };
+    let (first, count) = user.subuids;
+    let map = |option: &str, own: u32| {
+        [format!("--{option}=:0:{own}:1:"), format!("--{option}"), format!("1:{first}:{count}")]
+    };
+    let args = [map("uid-map", user.uid), map("gid-map", user.gid)].concat();
+    let process = user.start(&args);
+    let mut guest = serves_at(&user.path("sock"), &user.path("share"));
+    assert_eq!(user.owner("made by the guest"), (user.uid, user.gid), "root's");
+    let mut fs = guest.client(2).unwrap();
+    (fs.caller.uid, fs.caller.gid) = (1000, 1000);
+    let made = fs.create(ROOT, "file", libc::O_RDWR, 0o644).unwrap();
+    assert_eq!((made.entry.attr.uid, made.entry.attr.gid), (1000, 1000));
+    assert_eq!(user.owner("file"), (first + 999, first + 999));
+    assert_eq!(fs.write(made.entry.nodeid, made.open.fh, 0, b"hers").unwrap(), 4);
+    assert_eq!(capabilities(&process, "CapEff") & 1, 1, "it may give files away");
+    assert_eq!(capabilities(&process, "CapEff") & (1 << 21), 0, "and mount nothing");
+}
+
+#[test]
+fn ids_that_nobody_granted_are_refused() {
+    let Some(user) = User::find("ids_that_nobody_granted_are_refused") else { return };
+    let mut command = Command::new(user.path("ferryfs"));
+    command.uid(user.uid).gid(user.gid).arg("--shared-dir").arg(user.path("share"));
+    command.arg("--socket-path").arg(user.path("sock")).args(["--uid-map", ":0:0:1:"]);
+    let mut process = Process::start(command).unwrap();
+    assert_eq!(process.wait(LONG).unwrap().code(), Some(2));
+    let said = process.stderr();
+    assert!(said.starts_with("ferryfs: --uid-map: newuidmap failed"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(!user.path("sock").exists() && !user.path("sock.pid").exists());
+}
+
+#[test]
+fn a_sandbox_that_cannot_be_is_explained_in_one_line() {
+    let Some(user) = User::find("a_sandbox_that_cannot_be_is_explained_in_one_line") else {
+        return;
+    };
+    let cases: [(&str, &[&str]); 6] = [
+        ("--sandbox", &["--sandbox", "chroot"]),
+        ("--sandbox", &["--sandbox", "box"]),
+        ("--seccomp", &["--seccomp", "maybe"]),
+        ("--modcaps", &["--modcaps", "+everything"]),
+        ("--uid-map", &["--uid-map", "0-1"]),
+        ("--gid-map", &["--sandbox", "none", "--gid-map", "0:1:1"]),
+    ];
+    for (option, args) in cases {
+        let mut command = Command::new(user.path("ferryfs"));
+        command.uid(user.uid).gid(user.gid).arg("--shared-dir").arg(user.path("share"));
+        command.arg("--socket-path").arg(user.path("sock")).args(args);
+        let mut process = Process::start(command).unwrap();
+        assert_eq!(process.wait(LONG).unwrap().code(), Some(2), "{args:?}");
+        let said = process.stderr();
+        assert!(said.starts_with(&format!("ferryfs: {option}")), "{args:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{args:?}: {said}");
+        assert!(!user.path("sock").exists() && !user.path("sock.pid").exists());
+    }
+}
