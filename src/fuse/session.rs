@@ -1,5 +1,6 @@
 //! One request in, one reply out.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -133,7 +134,10 @@ impl<F: Filesystem> Session<F> {
         match (opcode, body) {
             (Some(opcode), _) if opcode.is_silent() => {
                 if body.is_some() {
-                    self.silent(opcode, &head, input);
+                    let _ = or_eio(|| {
+                        self.silent(opcode, &head, input);
+                        Ok(())
+                    });
                 }
                 Served::Silent
             }
@@ -270,6 +274,13 @@ fn word(input: &mut Input<'_>) -> Option<u64> {
     Some(u64::from_ne_bytes(word))
 }
 
+/// A bug of ours must not stop the device: the request that met it fails.
+fn or_eio<T>(serve: impl FnOnce() -> Result<T>) -> Result<T> {
+    // What a request changes is behind locks that overlook a panic, or is left by its guards as
+    // after any other error.
+    catch_unwind(AssertUnwindSafe(serve)).unwrap_or(Err(Errno::EIO))
+}
+
 /// Puts one reply: its body by `fill`, then its header, which knows how that ended.
 fn answer(
     unique: u64,
@@ -279,7 +290,7 @@ fn answer(
     let Ok(mut head) = output.split_off(size_of::<OutHeader>()) else {
         return Served::Unanswerable;
     };
-    let (error, body) = match fill(&mut output) {
+    let (error, body) = match or_eio(|| fill(&mut output)) {
         Ok(()) => (0, output.filled()),
         Err(Errno::WAITS) => return Served::Later(Wait::Storage),
         Err(Errno::NOT_YET) => return Served::Later(Wait::Event),

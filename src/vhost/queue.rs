@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -205,7 +206,8 @@ impl Queue {
         let mut idle =
             if self.index == 0 { Idle::Gather } else { Idle::Poll(Poll::new(shared.poll)) };
         while let Some(mut setup) = self.enter() {
-            let served = self.serve(shared, &mut setup, &mut scratch, &mut idle);
+            let serve = || self.serve(shared, &mut setup, &mut scratch, &mut idle);
+            let served = catch_unwind(AssertUnwindSafe(serve)).unwrap_or(Err(Broken::Bug));
             if let Err(broken) = served {
                 log::error!(
                     "Queue {} is broken ({broken:?}) and stops until the guest resets the device",

@@ -44,6 +44,8 @@ pub(super) enum Broken {
     Index { next: u16, available: u16 },
     /// A request starts at a descriptor that does not exist.
     Head(u16),
+    /// Serving it has made us panic.
+    Bug,
 }
 
 /// A request that cannot be made sense of; the ring goes on with the next.

@@ -1,6 +1,7 @@
 //! One front-end, from its connection to its end.
 
 use std::os::unix::net::UnixListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::{fmt, io};
 
@@ -59,7 +60,8 @@ pub fn serve<F: Filesystem + 'static>(
     let mut messages = BackendReqHandler::from_stream(stream, frontend);
     let mut refused = 0;
     let ended = loop {
-        match messages.handle_request() {
+        let handled = catch_unwind(AssertUnwindSafe(|| messages.handle_request()));
+        match handled.unwrap_or(Err(MessageError::InvalidOperation("it makes us panic"))) {
             Ok(()) => refused = 0,
             Err(error) if is_the_end(&error) => break Ok(()),
             Err(error) => {

@@ -1,6 +1,7 @@
 //! A bounded number of threads for jobs that wait for storage.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -76,7 +77,8 @@ impl Shared {
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 drop(state);
-                job();
+                // A job that panics must not take the thread from those behind it.
+                let _ = catch_unwind(AssertUnwindSafe(job));
                 state = self.lock();
             } else if state.ended {
                 return;
@@ -118,6 +120,21 @@ mod tests {
             gates[job].send(()).unwrap();
             assert_eq!(results.recv_timeout(LONG), Ok(job));
         }
+    }
+
+    #[test]
+    fn a_job_that_panics_takes_no_thread_with_it() {
+        let pool = Pool::new(1);
+        let (done, results) = channel();
+        for job in 0..3 {
+            let done = done.clone();
+            pool.run(move || {
+                let _ = done.send(job);
+                panic!("job {job}");
+            });
+        }
+        assert_eq!([0, 1, 2].map(|_| results.recv_timeout(LONG)), [Ok(0), Ok(1), Ok(2)]);
+        assert_eq!(pool.shared.lock().threads, 1);
     }
 
     #[test]
