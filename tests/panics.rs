@@ -74,7 +74,8 @@ fn a_request_that_makes_us_panic_gets_eio_and_the_device_lives() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("socket");
     let listener = UnixListener::bind(&socket).unwrap();
-    let config = DeviceConfig { tag: None, request_queues: 1, cpus: 2, waiting_threads: 2 };
+    let poll = std::time::Duration::ZERO;
+    let config = DeviceConfig { tag: None, request_queues: 1, cpus: 2, waiting_threads: 2, poll };
     std::thread::scope(|scope| {
         let server =
             scope.spawn(|| vhost::serve(&listener, Session::new(Buggy, Carrier::VIRTIO), config));
