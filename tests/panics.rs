@@ -74,7 +74,7 @@ fn a_request_that_makes_us_panic_gets_eio_and_the_device_lives() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("socket");
     let listener = UnixListener::bind(&socket).unwrap();
-    let poll = std::time::Duration::ZERO;
+    let poll = Duration::ZERO;
     let config = DeviceConfig { tag: None, request_queues: 1, cpus: 2, waiting_threads: 2, poll };
     std::thread::scope(|scope| {
         let server =

@@ -152,6 +152,21 @@ fn a_removed_directory_stays_usable_while_the_guest_knows_it() {
 }
 
 #[test]
+fn removed_directories_leave_room_for_what_is_there() {
+    for mode in MODES {
+        let share = Share::with(tight(mode));
+        for dir in 0..100 {
+            let dir = dir.to_string();
+            fs::create_dir(share.path().join(&dir)).unwrap();
+            share.find(&dir);
+            share.fs.rmdir(&user(0), share.root(), &name(&dir)).unwrap();
+        }
+        share.put_all_away();
+        assert!(share.fs.descriptors() <= 24, "{mode:?}: {}", share.fs.descriptors());
+    }
+}
+
+#[test]
 fn with_writeback_the_times_of_removed_files_can_be_written() {
     for mode in MODES {
         let share = Share::with(Config { writeback: true, ..tight(mode) });

@@ -108,15 +108,17 @@ impl Descriptors {
     /// Closes one inode's descriptor; false if all are needed.
     fn evict(&self, inodes: &Slab<Inode>) -> bool {
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        // Two rounds: the first may only find that all were looked at.
-        for _ in 0..2 * clock.inodes.len() {
+        // Two rounds: the first may only find that all were looked at. Inodes that only their
+        // descriptors keep come last, in a third.
+        let spared = 2 * clock.inodes.len();
+        for step in 0..3 * clock.inodes.len() {
             clock.hand = (clock.hand + 1) % clock.inodes.len().max(1);
             let hand = clock.hand;
             let inode = clock.inodes.get(hand).and_then(|node| inodes.get(node.0));
             match inode.filter(|inode| inode.is_pinned()) {
                 None if clock.inodes.is_empty() => return false,
                 None => drop(clock.inodes.swap_remove(hand)),
-                Some(inode) if inode.retire() => {
+                Some(inode) if inode.retire(step >= spared) => {
                     clock.inodes.swap_remove(hand);
                     return true;
                 }

@@ -127,24 +127,28 @@ impl Inode {
     }
 
     /// Closes the descriptor, unless somebody uses it, or did since the last time it was asked,
-    /// or the inode could not be found again.
-    pub(super) fn retire(&self) -> bool {
-        if !self.can_return() || self.used.swap(false, Ordering::Relaxed) {
+    /// or the inode could not be found again. With `nameless` it may be one without a name, which
+    /// then is gone for the guest.
+    pub(super) fn retire(&self, nameless: bool) -> bool {
+        let spared = match self.nameless.load(Ordering::Relaxed) {
+            true => !nameless,
+            false => self.used.swap(false, Ordering::Relaxed),
+        };
+        if spared || !self.can_return() {
             return false;
         }
         self.try_write().is_some_and(|mut descriptor| descriptor.take().is_some())
     }
 
-    /// The last name of the inode is gone; if it holds a descriptor, it keeps it.
+    /// The last name of the inode is gone; if it holds a descriptor, it keeps it as long as there
+    /// are others to close.
     pub(super) fn lost_its_name(&self) {
         self.nameless.store(true, Ordering::Relaxed);
     }
 
-    /// True if the inode can be opened again without its descriptor.
+    /// True if the inode can be opened again without its descriptor, as long as it has a name.
     pub(super) fn can_return(&self) -> bool {
-        !self.nameless.load(Ordering::Relaxed)
-            && (self.opens_by_handle()
-                || (self.place.is_some() && !matches!(self.proof, Proof::None)))
+        self.opens_by_handle() || (self.place.is_some() && !matches!(self.proof, Proof::None))
     }
 
     /// True if a file handle opens the inode.
