@@ -428,28 +428,54 @@ fn a_label_is_there_from_the_beginning_and_nothing_is_left_of_a_failure() {
     let before = share.fs.descriptors();
     for round in 0..20 {
         for (security, good) in [(label, true), (bad, false)] {
-            let names = ["dir", "file"].map(|kind| name(&format!("{kind}{round}{good}")));
+            let names = ["dir", "node", "file"].map(|kind| name(&format!("{kind}{round}{good}")));
             let at = |name| NewNode { parent: root, name, umask: 0, security: Some(security) };
-            let dir = share.fs.mkdir(&by, &at(&names[0]), 0o755);
-            let file = share.fs.create(&by, &at(&names[1]), &how);
-            if good {
-                let (file, opened) = file.unwrap();
-                for node in [dir.unwrap().node, file.node] {
-                    assert_eq!(get(&share, node, c"security.selinux").unwrap(), b"a_t");
-                    share.fs.forget(node, 1);
+            let dir = share.fs.mkdir(&by, &at(&names[0]), 0o755).map(|entry| (entry, None));
+            let node = share.fs.mknod(&by, &at(&names[1]), 0o644, 0).map(|entry| (entry, None));
+            let file = share.fs.create(&by, &at(&names[2]), &how).map(|(e, o)| (e, Some(o)));
+            let unnamed = share.fs.tmpfile(&by, root, (0, Some(security)), &how);
+            for made in [dir, node, file, unnamed.map(|(entry, opened)| (entry, Some(opened)))] {
+                if !good {
+                    assert_eq!(made.err(), Some(Errno::ERANGE));
+                    continue;
                 }
-                share.fs.release(file.node, opened.handle, false).unwrap();
-            } else {
-                assert_eq!((dir.unwrap_err(), file.unwrap_err()), (Errno::ERANGE, Errno::ERANGE));
+                let (entry, opened) = made.unwrap();
+                assert_eq!(get(&share, entry.node, c"security.selinux").unwrap(), b"a_t");
+                if let Some(opened) = opened {
+                    share.fs.release(entry.node, opened.handle, false).unwrap();
+                }
+                share.fs.forget(entry.node, 1);
             }
         }
         let there = name("dir0true");
         let at = NewNode { parent: root, name: &there, umask: 0, security: Some(label) };
         assert_eq!(share.fs.mkdir(&by, &at, 0o755).unwrap_err(), Errno::EEXIST);
     }
-    assert_eq!(fs::read_dir(share.path()).unwrap().count(), 40);
+    assert_eq!(fs::read_dir(share.path()).unwrap().count(), 60);
     assert_eq!((share.fs.descriptors(), share.fs.handles()), (before, 0));
     assert_eq!(share.fs.inodes(), 1);
+}
+
+#[test]
+fn links_and_special_files_have_a_label_too_where_the_host_has_one_for_them() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: labels of links and special files: only root may set them");
+        return;
+    }
+    let (by, target) = (user(0), c"target");
+    let label = SecurityContext { name: c"security.ferry", value: b"a_t" };
+    // user.* attributes are for files and directories only.
+    for (map, kept) in [(None, true), (Some(":map::user.virtiofs.:"), false)] {
+        let share = Share::with(Config { xattrs: xattrs(map), ..Config::default() });
+        let (link, fifo) = (name("link"), name("fifo"));
+        let at = |name| NewNode { parent: share.root(), name, umask: 0, security: Some(label) };
+        let link = share.fs.symlink(&by, &at(&link), target).unwrap();
+        let fifo = share.fs.mknod(&by, &at(&fifo), libc::S_IFIFO | 0o600, 0).unwrap();
+        for node in [link.node, fifo.node] {
+            let found = get(&share, node, label.name);
+            assert_eq!(found.ok(), kept.then(|| b"a_t".to_vec()), "{map:?}");
+        }
+    }
 }
 
 #[test]

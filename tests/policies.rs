@@ -186,7 +186,7 @@ fn nothing_on_a_read_only_share_can_be_changed() {
         fs.removexattr(file, c"user.a").err(),
         fs.create(&by, &at, &how(0)).err(),
         fs.create(&by, &at, &how(0o102)).err(),
-        fs.tmpfile(&by, root, 0, &how(2)).err(),
+        fs.tmpfile(&by, root, (0, None), &how(2)).err(),
         fs.fallocate(&user(0), file, handle, (0, 100), 0).err(),
         fs.copy_file_range(&user(0), &copy).err(),
         fs.open(file, 1, false).err(),

@@ -202,9 +202,10 @@ pub(super) fn call<F: Filesystem>(
             let arg: CreateIn = args.fixed()?;
             // A placeholder ("/"), which must not be used.
             args.text()?;
-            let group = Extensions::parse(request.extensions)?.group;
+            let Extensions { group, security } = Extensions::parse(request.extensions)?;
             let by = Caller { group, ..*by };
-            put_created(reply, fs.tmpfile(&by, node, arg.umask, &create(&arg))?)?;
+            let made = fs.tmpfile(&by, node, (arg.umask, security), &create(&arg))?;
+            put_created(reply, made)?;
         }
         Opcode::Fallocate => {
             let arg: FallocateIn = args.fixed()?;

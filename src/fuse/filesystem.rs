@@ -436,7 +436,13 @@ pub trait Filesystem: Send + Sync {
     }
 
     /// Makes and opens a file without a name in `parent`.
-    fn tmpfile(&self, by: &Caller, parent: NodeId, umask: u32, how: &Create) -> Result<Created> {
+    fn tmpfile(
+        &self,
+        by: &Caller,
+        parent: NodeId,
+        (umask, security): (u32, Option<SecurityContext<'_>>),
+        how: &Create,
+    ) -> Result<Created> {
         Err(Errno::ENOSYS)
     }
 

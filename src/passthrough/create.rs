@@ -16,7 +16,9 @@ use super::inode::{Inode, Place};
 use super::lookup::Known;
 use super::mounts::Mount;
 use super::worker::Ids;
-use crate::fuse::{Caller, Create, Created, Entry, Errno, Name, NewNode, NodeId, Opened, Result};
+use crate::fuse::{
+    Caller, Create, Created, Entry, Errno, Name, NewNode, NodeId, Opened, Result, SecurityContext,
+};
 
 impl Passthrough {
     pub(super) fn make_dir(&self, by: &Caller, at: &NewNode<'_>, mode: u32) -> Result<Entry> {
@@ -36,9 +38,8 @@ impl Passthrough {
     ) -> Result<Entry> {
         let dir = self.directory(at.parent)?;
         let fd = self.inodes.fd(at.parent, &dir)?;
-        self.make_as(by, at.umask, &dir, || {
-            Ok(rustix::fs::symlinkat(target, fd.as_fd(), at.name)?)
-        })?;
+        let make = |name: &CStr| Ok(rustix::fs::symlinkat(target, fd.as_fd(), name)?);
+        self.make(by, (&dir, fd.as_fd()), at, make)?;
         self.find_new(at, libc::S_IFLNK)
     }
 
@@ -100,7 +101,7 @@ impl Passthrough {
         &self,
         by: &Caller,
         parent: NodeId,
-        umask: u32,
+        (umask, security): (u32, Option<SecurityContext<'_>>),
         how: &Create,
     ) -> Result<Created> {
         let dir = self.directory(parent)?;
@@ -110,6 +111,9 @@ impl Passthrough {
         let mode = Mode::from_raw_mode(how.mode & 0o7777);
         let open = || Ok(rustix::fs::openat(fd.as_fd(), c".", flags, mode)?);
         let file = self.make_as(by, umask, &dir, || self.inodes.open(open))?;
+        if let Some(label) = security {
+            self.set_label(file.as_fd(), label.name, label.value)?;
+        }
         self.created(file, &dir.mount, None)
     }
 

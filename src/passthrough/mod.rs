@@ -39,7 +39,7 @@ use crate::fuse::flags::init;
 use crate::fuse::{
     AttrChange, Attributes, Caller, CopyRange, Create, Created, DirSink, Entry, Errno, Filesystem,
     Handle, Lock, Name, Negotiated, NewNode, NodeId, Opcode, Opened, Patience, Result,
-    StatxAttributes,
+    SecurityContext, StatxAttributes,
 };
 use crate::mem::{Input, Output, Slab};
 
@@ -358,9 +358,15 @@ impl Filesystem for Passthrough {
         self.create_file(by, at, how)
     }
 
-    fn tmpfile(&self, by: &Caller, parent: NodeId, umask: u32, how: &Create) -> Result<Created> {
+    fn tmpfile(
+        &self,
+        by: &Caller,
+        parent: NodeId,
+        place: (u32, Option<SecurityContext<'_>>),
+        how: &Create,
+    ) -> Result<Created> {
         self.may_change()?;
-        self.create_unnamed(by, parent, umask, how)
+        self.create_unnamed(by, parent, place, how)
     }
 
     fn fallocate(

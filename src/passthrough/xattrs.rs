@@ -89,12 +89,21 @@ impl Passthrough {
         self.with_path(node, |_, path| Ok(rustix::fs::removexattr(path, host.as_c_str())?))
     }
 
-    /// Gives a new inode, which nobody can reach yet, its label.
+    /// Gives a new inode, which nobody can reach yet, its label; none if the host has its labels
+    /// in attributes that only files and directories can have.
     pub(super) fn set_label(&self, inode: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> Result<()> {
         let host = self.host_name(name)?;
         worker::work_in(&self.proc_fds)?;
         let flags = XattrFlags::empty();
-        Ok(rustix::fs::setxattr(DecInt::from_fd(inode), host.as_c_str(), value, flags)?)
+        match rustix::fs::setxattr(DecInt::from_fd(inode), host.as_c_str(), value, flags) {
+            Err(rustix::io::Errno::PERM) if host.as_c_str().to_bytes().starts_with(b"user.") => {
+                match u32::from(stat_fd(inode)?.stx_mode) & libc::S_IFMT {
+                    libc::S_IFREG | libc::S_IFDIR => Err(Errno::EPERM),
+                    _ => Ok(()),
+                }
+            }
+            set => Ok(set?),
+        }
     }
 
     /// Removes the capabilities of a file that is about to be changed, if they are kept under

@@ -212,8 +212,15 @@ impl Filesystem for Echo {
         let what = (caller(by), place(at), how(create));
         Ok((entry(what), opened(what)))
     }
-    fn tmpfile(&self, by: &Caller, dir: NodeId, umask: u32, create: &Create) -> Result<Created> {
-        let what = (caller(by), dir, umask, how(create));
+    fn tmpfile(
+        &self,
+        by: &Caller,
+        dir: NodeId,
+        (umask, security): (u32, Option<SecurityContext<'_>>),
+        create: &Create,
+    ) -> Result<Created> {
+        let security = security.map(|security| (security.name, security.value));
+        let what = (caller(by), dir, umask, security, how(create));
         Ok((entry(what), opened(what)))
     }
     fn fallocate(
