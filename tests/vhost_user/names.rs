@@ -203,6 +203,44 @@ fn an_entry_of_readdirplus_is_a_lookup() {
 }
 
 #[test]
+fn entries_that_vanish_while_a_directory_is_listed_are_left_out() {
+    let mut machine = Machine::new();
+    for file in 0..100 {
+        machine.put(&format!("file{file}"), "");
+    }
+    let fh = machine.fs.opendir(ROOT).unwrap().fh;
+    // The daemon has read them all by now, and the guest has some of them.
+    let first = machine.fs.readdirplus(ROOT, fh, 0, 2000).unwrap();
+    let mut offset = first.last().unwrap().offset;
+    let mut left: BTreeSet<_> = (0..100).map(|file| format!("file{file}").into_bytes()).collect();
+    left.retain(|name| !first.iter().any(|entry| entry.name == *name));
+    let order = machine.fs.readdir(ROOT, fh, offset, 100_000).unwrap();
+    let names = order.into_iter().map(|entry| entry.name);
+    let order: Vec<_> = names.filter(|name| name.starts_with(b"file")).collect();
+    assert_eq!(order.len(), left.len());
+    let fh = machine.fs.opendir(ROOT).unwrap().fh;
+    machine.fs.readdirplus(ROOT, fh, 0, 2000).unwrap();
+    // The first of a reply, some in the middle, all of a whole reply, and the last.
+    let gone = |at: usize| at.is_multiple_of(7) || (20..60).contains(&at) || at + 1 == order.len();
+    for (at, name) in order.iter().enumerate().filter(|(at, _)| gone(*at)) {
+        let name = std::str::from_utf8(name).unwrap();
+        fs::remove_file(machine.path(name)).unwrap();
+        assert!(left.remove(name.as_bytes()), "{at}");
+    }
+    let mut listed = BTreeSet::new();
+    loop {
+        let entries = machine.fs.readdirplus(ROOT, fh, offset, 2000).unwrap();
+        let Some(last) = entries.last() else { break };
+        offset = last.offset;
+        for entry in entries.into_iter().filter(|entry| entry.name.starts_with(b"file")) {
+            assert_ne!(entry.entry.unwrap().nodeid, 0);
+            assert!(listed.insert(entry.name));
+        }
+    }
+    assert_eq!(listed, left);
+}
+
+#[test]
 fn names_may_be_any_bytes() {
     let Machine { mut fs, daemon, .. } = Machine::new();
     let longest = [0xe9; 255];
