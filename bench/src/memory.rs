@@ -70,6 +70,14 @@ impl Region {
         Ok(Region { start, len, host: host.cast(), file, offset, used: AtomicUsize::new(0) })
     }
 
+    /// Cuts off all memory that shares this one's memfd. Nobody may touch it after that.
+    ///
+    /// # Errors
+    /// Whatever cutting it off gives.
+    pub fn cut_off(&self) -> Result<()> {
+        Ok(rustix::fs::ftruncate(&*self.file, 0)?)
+    }
+
     /// Guest address of the first byte.
     #[must_use]
     pub fn start(&self) -> u64 {

@@ -16,6 +16,7 @@ use vm_memory::{FileOffset, MmapRegion};
 
 use super::device::{Device, EVENT_IDX, INDIRECT_DESC};
 use super::log::DirtyLog;
+use super::lost::Foreign;
 use super::memory::{Region, Regions};
 use super::queue::Queue;
 use super::ring::{Ring, RingSetup};
@@ -76,8 +77,12 @@ impl<F: Filesystem + 'static> Frontend<F> {
 
 /// Maps a region that the front-end describes.
 fn map(region: &VhostUserMemoryRegion, file: File) -> Result<Region> {
-    let map = Arc::new(region.mmap_region(file)?);
+    let map = Arc::new(foreign(region.mmap_region(file)?)?);
     Ok(Region { guest: region.guest_phys_addr, user: region.user_addr, map })
+}
+
+fn foreign(map: MmapRegion) -> Result<Foreign> {
+    Foreign::new(map).ok_or(Error::InvalidOperation("there are too many mappings"))
 }
 
 fn refused<T>(why: &'static str) -> Result<T> {
@@ -291,7 +296,7 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
         let bits = MmapRegion::from_file(file, size)
             .map_err(|error| Error::ReqHandlerError(io::Error::other(error)))?;
         let mut state = self.state();
-        state.log = Some(Arc::new(DirtyLog::new(bits)));
+        state.log = Some(Arc::new(DirtyLog::new(foreign(bits)?)));
         self.set_logging(&state);
         Ok(())
     }

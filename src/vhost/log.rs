@@ -3,18 +3,18 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use vm_memory::MmapRegion;
+use super::lost::Foreign;
 
 /// Bytes that one bit stands for.
 const PAGE: u64 = 4096;
 
 /// One bit a page of guest memory, shared with the front-end.
 pub(super) struct DirtyLog {
-    bits: MmapRegion,
+    bits: Foreign,
 }
 
 impl DirtyLog {
-    pub(super) fn new(bits: MmapRegion) -> Self {
+    pub(super) fn new(bits: Foreign) -> Self {
         DirtyLog { bits }
     }
 
@@ -40,6 +40,7 @@ impl DirtyLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vm_memory::MmapRegion;
 
     #[test]
     fn every_touched_page_is_marked_and_no_other() {
@@ -54,7 +55,7 @@ mod tests {
             (1 << 60, 1, vec![]),
             (u64::MAX, 2, vec![]),
         ] {
-            let log = DirtyLog::new(MmapRegion::new(2).unwrap());
+            let log = DirtyLog::new(Foreign::new(MmapRegion::new(2).unwrap()).unwrap());
             log.mark(guest, len);
             let marked: Vec<_> = (0..16)
                 .filter(|page| {

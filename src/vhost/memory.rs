@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use vm_memory::MmapRegion;
+use super::lost::Foreign;
 
 use crate::mem::{Full, Segment, SegmentList};
 
@@ -12,7 +12,7 @@ use crate::mem::{Full, Segment, SegmentList};
 pub(super) struct Region {
     pub(super) guest: u64,
     pub(super) user: u64,
-    pub(super) map: Arc<MmapRegion>,
+    pub(super) map: Arc<Foreign>,
 }
 
 impl Region {
@@ -177,9 +177,11 @@ impl Regions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vm_memory::MmapRegion;
 
     fn region(guest: u64, user: u64, len: usize) -> Region {
-        Region { guest, user, map: Arc::new(MmapRegion::new(len).unwrap()) }
+        let map = Foreign::new(MmapRegion::new(len).unwrap()).unwrap();
+        Region { guest, user, map: Arc::new(map) }
     }
 
     fn regions(all: &[(u64, usize)]) -> Option<Regions> {

@@ -7,6 +7,7 @@ mod event;
 mod frontend;
 mod idle;
 mod log;
+mod lost;
 mod memory;
 mod queue;
 mod ring;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::deferred::{Away, Finished, WaitingRoom};
 use super::event::Event;
 use super::idle::{Idle, Poll};
+use super::lost;
 use super::memory::{Kept, Regions};
 use super::ring::{BadChain, Broken, Ring, RingSetup};
 use super::terms::{CurrentTerms, Terms};
@@ -208,6 +209,7 @@ impl Queue {
         while let Some(mut setup) = self.enter() {
             let serve = || self.serve(shared, &mut setup, &mut scratch, &mut idle);
             let served = catch_unwind(AssertUnwindSafe(serve)).unwrap_or(Err(Broken::Bug));
+            lost::report();
             if let Err(broken) = served {
                 log::error!(
                     "Queue {} is broken ({broken:?}) and stops until the guest resets the device",
@@ -268,6 +270,7 @@ impl Queue {
                     continue;
                 }
                 if ring.ask_for_kick() {
+                    lost::report();
                     idle.sleep(|| self.wake.wait_or(setup.kick.as_deref()));
                 }
                 ring.refuse_kicks();

@@ -6,6 +6,7 @@ use virtio_queue::mock::{AvailRing, MockSplitQueue, UsedRing};
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
+use super::lost::Foreign;
 use super::memory::{Region, Regions};
 use super::ring::{BadChain, Broken, Ring, RingSetup};
 use crate::mem::SegmentList;
@@ -32,7 +33,8 @@ fn memory() -> (Memory, Regions) {
     let memory = Memory::from_ranges(&ranges).unwrap();
     let regions = memory.iter().fold(Regions::default(), |regions, region| {
         let guest = region.start_addr().0;
-        regions.with(Region { guest, user: guest, map: region.get_mmap() }).unwrap()
+        let map = Foreign::new(region.get_mmap()).unwrap().into();
+        regions.with(Region { guest, user: guest, map }).unwrap()
     });
     (memory, regions)
 }

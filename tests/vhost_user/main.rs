@@ -12,6 +12,7 @@ mod process;
 mod replies;
 mod rings;
 mod sessions;
+mod storms;
 
 use std::fs;
 use std::path::{Path, PathBuf};
