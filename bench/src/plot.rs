@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use ferryfs_bench::load::Operation;
+
 use crate::args::Wait;
 use crate::results::Results;
 
@@ -18,6 +20,10 @@ pub(crate) fn render(results: &Results) -> String {
     let mut bars = String::new();
     let mut y = TOP;
     for operation in results.operations() {
+        // What goes on beside is not the operation's.
+        if Operation::named(operation).is_some_and(|known| known.is_beside_others()) {
+            continue;
+        }
         let figures = results.find(operation, Wait::Poll, depth);
         let Some(most) = figures.iter().flatten().map(|figures| figures.cpu).reduce(f64::max)
         else {

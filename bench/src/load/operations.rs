@@ -94,6 +94,12 @@ impl Operation {
     pub fn named(name: &str) -> Option<Self> {
         OPERATIONS.into_iter().find(|operation| operation.name == name)
     }
+
+    /// True if it goes on beside other requests that take long.
+    #[must_use]
+    pub fn is_beside_others(&self) -> bool {
+        self.beside.is_some()
+    }
 }
 
 /// Where scripts are made.
@@ -242,13 +248,15 @@ fn fsync(site: &mut Site<'_>, slot: usize) -> Result<Script> {
     Ok(Script::new(vec![write, sync], 0))
 }
 
-/// Every slot takes what is behind it out of the cache.
+/// Every slot reads a part of each stretch, as long as the host reads ahead, and takes the stretch
+/// out of the cache again.
 fn cold_read(site: &mut Site<'_>, slot: usize) -> Result<Script> {
+    const STRETCH: u64 = 1 << 20;
     let host = File::open(site.tree.data()?)?;
     let file = site.file("data")?;
-    let next = Fill::Next(128 << 10, DATA);
-    let step = reading(site, file, 128 << 10, (next, Effect::Evict(host)))?;
-    Ok(Script::new(vec![step], place(slot, 128 << 10, DATA)))
+    let fills = (Fill::Next(STRETCH, DATA), Effect::Evict(host, STRETCH));
+    let step = reading(site, file, 128 << 10, fills)?;
+    Ok(Script::new(vec![step], place(slot, STRETCH, DATA)))
 }
 
 /// All slots want one lock.

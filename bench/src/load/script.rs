@@ -1,6 +1,7 @@
 //! What one slot does over and over.
 
 use std::fs::File;
+use std::num::NonZeroU64;
 
 use ferryfs::fuse::Errno;
 use ferryfs::fuse::abi::{Dirent, EntryOut};
@@ -23,6 +24,8 @@ pub(super) struct Script {
     handle: u64,
     /// Bytes of the file that were read or written, over all cycles.
     offset: u64,
+    /// Where it was read or written last.
+    last: u64,
     reply: Vec<u8>,
     nodes: Vec<u64>,
 }
@@ -73,8 +76,8 @@ pub(super) enum Effect {
     Closed,
     /// After the inode is forgotten, the cycle is over.
     Forgets,
-    /// It was read, and is to be read from storage again the next time.
-    Evict(File),
+    /// So many bytes were read, or more, that are to come from storage again the next time.
+    Evict(File, u64),
 }
 
 impl Step {
@@ -92,6 +95,7 @@ impl Script {
             node: 0,
             handle: 0,
             offset,
+            last: 0,
             reply: Vec::new(),
             nodes: Vec::new(),
         }
@@ -117,6 +121,7 @@ impl Script {
             }
             Fill::Next(len, end) => {
                 message.patch(ARGS + 8, self.offset);
+                self.last = self.offset;
                 self.offset = if self.offset + 2 * len > end { 0 } else { self.offset + len };
             }
         }
@@ -145,8 +150,8 @@ impl Script {
                 self.handle = field(&step.message, size_of::<EntryOut>());
             }
             (Effect::Forgets, Ok(())) => forgets.one(self.node)?,
-            (Effect::Evict(file), Ok(())) => {
-                rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?;
+            (Effect::Evict(file, len), Ok(())) => {
+                rustix::fs::fadvise(file, self.last, NonZeroU64::new(*len), Advice::DontNeed)?;
             }
             (Effect::Listing { forgets: at_once }, Ok(())) => {
                 let at_once = *at_once;
