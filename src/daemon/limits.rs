@@ -17,16 +17,14 @@ pub(super) fn set_open_files(wish: Option<u64>) -> u64 {
         None => hard.min(MOST),
     };
     let wanted = Rlimit { current: Some(limit), maximum: Some(limit.max(hard)) };
-    match setrlimit(Resource::Nofile, wanted) {
-        Ok(()) => limit,
-        Err(error) => {
-            log::warn!(
-                "--rlimit-nofile: cannot set the limit of open files to {limit} ({error}); going \
-                 on with {soft}, raise the hard limit ({hard}) for more"
-            );
-            soft
-        }
-    }
+    let Err(error) = setrlimit(Resource::Nofile, wanted) else { return limit };
+    let most = Rlimit { current: now.maximum, maximum: now.maximum };
+    let now = setrlimit(Resource::Nofile, most).map_or(soft, |()| hard);
+    log::warn!(
+        "--rlimit-nofile: cannot set the limit of open files to {limit} ({error}); going on with \
+         {now}, raise the hard limit ({hard}) for more"
+    );
+    now
 }
 
 /// What the process itself needs: rings, memory of the guest, threads, the log.

@@ -2,10 +2,13 @@
 //! together.
 
 mod args;
+mod background;
 mod error;
+mod inherited;
 mod limits;
 mod logging;
 mod mount;
+mod readiness;
 mod run;
 mod sandbox;
 mod share;

@@ -12,7 +12,7 @@ use crate::fuse::{Carrier, Session};
 
 /// Mounts, serves, and returns when the mount is gone.
 pub(super) fn main(settings: &MountSettings) -> ExitCode {
-    logging::start(settings.log_level);
+    logging::start(&settings.log);
     run(settings).unwrap_or_else(|error| refuse(&error))
 }
 

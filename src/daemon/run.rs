@@ -1,11 +1,16 @@
 //! From the command line to the exit code.
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
+
 use super::args::{self, Settings, Wish};
+use super::background::{self, Side, Starter};
 use super::error::StartError;
 use super::logging;
+use super::readiness::{Notify, Readiness};
 use super::sandbox::{Ending, Outside};
 use super::socket::{Files, Socket};
 use crate::fuse::{Carrier, Session};
@@ -28,8 +33,17 @@ pub fn main() -> ExitCode {
         }
         Err(error) => return refuse(&error),
     };
-    logging::start(settings.log_level);
-    run(settings).unwrap_or_else(|error| refuse(&error))
+    let starter = match settings.daemonize.then(background::fork).transpose() {
+        Ok(Some(Side::Starter(code))) => return code,
+        Ok(Some(Side::Daemon(starter))) => Some(starter),
+        Ok(None) => None,
+        Err(error) => return refuse(&StartError::new("--daemonize", error, "leave it out")),
+    };
+    logging::start(&settings.log);
+    run(*settings, starter.as_ref()).unwrap_or_else(|error| match &starter {
+        Some(starter) => starter.refuse(&error),
+        None => refuse(&error),
+    })
 }
 
 pub(super) fn refuse(error: &StartError) -> ExitCode {
@@ -38,17 +52,36 @@ pub(super) fn refuse(error: &StartError) -> ExitCode {
     ExitCode::from(EXIT_START)
 }
 
-fn run(settings: Box<Settings>) -> Result<ExitCode, StartError> {
-    let Settings { shared_dir, socket, device, share, sandbox, .. } = *settings;
-    let directory = ("--shared-dir", shared_dir.as_path());
-    let descriptors = share.prepare(directory.0, directory.1)?;
+fn run(settings: Settings, starter: Option<&Starter>) -> Result<ExitCode, StartError> {
+    let ready = Readiness::new(settings.ready_fd, starter)?;
+    let Settings { shared_dir, socket, device, share, sandbox, .. } = settings;
+    let descriptors = share.prepare("--shared-dir", &shared_dir)?;
+    if settings.require_mountpoint && !is_mountpoint(&shared_dir) {
+        let problem = format!("{} is not a mount point", shared_dir.display());
+        return Err(StartError::new(
+            "--require-mountpoint",
+            problem,
+            "mount something there first",
+        ));
+    }
     let Socket { listener, files } = Socket::open(&socket)?;
-    sandbox.run(directory, share.needs(), files, |inside| {
+    let mut outside = Beside { files, notify: ready.notify.clone() };
+    let shared_dir = match starter {
+        Some(starter) => leave(starter, shared_dir).inspect_err(|_| outside.ended())?,
+        None => shared_dir,
+    };
+    let directory = ("--shared-dir", shared_dir.as_path());
+    sandbox.run(directory, share.needs(), outside, |inside| {
         let session = Session::new(share.open(directory, descriptors, inside)?, Carrier::VIRTIO);
         share.describe();
-        // Launchers wait for this very text.
-        log::info!("Waiting for vhost-user socket connection...");
-        Ok(match vhost::serve(&listener, session, device) {
+        let notify = ready.announce();
+        let ended = listener.accept().map_err(vhost::ServeError::Start).and_then(|(one, _)| {
+            log::debug!("A front-end has connected");
+            notify.say("STATUS=Serving a front-end");
+            vhost::serve(one, session, device)
+        });
+        notify.say("STOPPING=1\nSTATUS=The front-end has disconnected");
+        Ok(match ended {
             Ok(()) => {
                 log::info!("The front-end has disconnected, exiting");
                 ExitCode::SUCCESS
@@ -61,12 +94,35 @@ fn run(settings: Box<Settings>) -> Result<ExitCode, StartError> {
     })
 }
 
-impl Outside for Files {
+/// Leaves the working directory of who started a daemon in the background. Returns the path of the
+/// share from there on.
+fn leave(starter: &Starter, shared_dir: PathBuf) -> Result<PathBuf, StartError> {
+    let shared_dir = std::path::absolute(shared_dir).and_then(|path| {
+        starter.leave()?;
+        Ok(path)
+    });
+    shared_dir.map_err(|error| StartError::new("--daemonize", error, "leave it out"))
+}
+
+/// True if a file system is mounted there.
+fn is_mountpoint(path: &Path) -> bool {
+    let stat = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::TYPE);
+    stat.is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+/// What the process that does not serve has to do.
+struct Beside {
+    files: Files,
+    notify: Notify,
+}
+
+impl Outside for Beside {
     fn asked_to_end(&mut self) -> Ending {
+        self.notify.say("STOPPING=1\nSTATUS=Ended by a signal");
         Ending::Kill
     }
 
     fn ended(&mut self) {
-        self.remove();
+        self.files.remove();
     }
 }

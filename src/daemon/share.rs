@@ -46,16 +46,26 @@ pub(super) struct ShareOptions {
     negative_timeout: Option<Duration>,
 
     /// Do not send attributes along when a directory is read
-    #[arg(long, help_heading = "Caching")]
+    #[arg(long, overrides_with = "readdirplus", help_heading = "Caching")]
     no_readdirplus: bool,
 
+    // Hidden options take another one back, for the lists of `-o`.
+    #[arg(long, overrides_with = "no_readdirplus", hide = true)]
+    readdirplus: bool,
+
     /// Let the guest write later what its programs have written
-    #[arg(long, help_heading = "Caching")]
+    #[arg(long, overrides_with = "no_writeback", help_heading = "Caching")]
     writeback: bool,
 
+    #[arg(long, overrides_with = "writeback", hide = true)]
+    no_writeback: bool,
+
     /// Pass O_DIRECT on to the host
-    #[arg(long, help_heading = "Caching")]
+    #[arg(long, overrides_with = "no_allow_direct_io", help_heading = "Caching")]
     allow_direct_io: bool,
+
+    #[arg(long, overrides_with = "allow_direct_io", hide = true)]
+    no_allow_direct_io: bool,
 
     /// Let files without cached data be mapped [default for metadata and never]
     #[arg(long, help_heading = "Caching")]
@@ -132,12 +142,18 @@ pub(super) struct ShareOptions {
     no_announce_submounts: bool,
 
     /// Make fcntl(2) locks of the guest hold on the host as well
-    #[arg(long, help_heading = "Sharing")]
+    #[arg(long, overrides_with = "no_posix_lock", help_heading = "Sharing")]
     posix_lock: bool,
 
+    #[arg(long, overrides_with = "posix_lock", hide = true)]
+    no_posix_lock: bool,
+
     /// Make flock(2) locks of the guest hold on the host as well
-    #[arg(long, help_heading = "Sharing")]
+    #[arg(long, overrides_with = "no_flock", help_heading = "Sharing")]
     flock: bool,
+
+    #[arg(long, overrides_with = "flock", hide = true)]
+    no_flock: bool,
 
     /// Limit of open files to set [default: the hard limit, at most 1000000]; 0 leaves it alone
     #[arg(long, value_name = "N", help_heading = "Process")]

@@ -1,20 +1,21 @@
 //! The vhost-user socket and its pid file.
-#![expect(unsafe_code, reason = "takes over a descriptor that it is given by number")]
+#![expect(unsafe_code, reason = "looks up a group by its name")]
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr, OsString};
 use std::fmt::Display;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{BorrowedFd, FromRawFd, RawFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, Mode};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::process::umask;
 
 use super::args::SocketSettings;
 use super::error::StartError;
+use super::inherited;
 
 /// Where front-ends connect. [`Files::remove`] leaves nothing of it behind.
 pub(super) struct Socket {
@@ -25,7 +26,7 @@ pub(super) struct Socket {
 /// What a socket leaves in the file system, while it is there.
 #[derive(Default)]
 pub(super) struct Files {
-    paths: Vec<PathBuf>,
+    places: Vec<Place>,
     /// Holds the lock of the pid file.
     _pid_file: Option<File>,
 }
@@ -33,10 +34,74 @@ pub(super) struct Files {
 impl Files {
     /// Removes the socket and the pid file, if we made them.
     pub(super) fn remove(&mut self) {
-        for path in self.paths.drain(..) {
-            if let Err(error) = fs::remove_file(&path) {
-                log::warn!("Cannot remove {}: {error}", path.display());
+        for place in self.places.drain(..) {
+            if let Err(error) = place.remove() {
+                log::warn!("Cannot remove {}: {error}", place.name.display());
             }
+        }
+    }
+}
+
+/// A name in a folder, which stays that folder whatever becomes of its path.
+#[derive(Clone)]
+struct Place {
+    folder: Arc<OwnedFd>,
+    name: OsString,
+}
+
+impl Place {
+    fn find(path: &Path) -> io::Result<Self> {
+        let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(folder.unwrap_or(Path::new(".")), flags, Mode::empty())?;
+        Ok(Place { folder: Arc::new(folder), name })
+    }
+
+    /// The name with something after it.
+    fn with(&self, end: impl AsRef<OsStr>) -> Self {
+        let mut place = self.clone();
+        place.name.push(end);
+        place
+    }
+
+    /// A path for a socket's address, which has room for 107 bytes.
+    fn address(&self, path: &Path) -> PathBuf {
+        if path.as_os_str().len() <= 107 {
+            return path.to_owned();
+        }
+        Path::new(&format!("/proc/self/fd/{}", self.folder.as_raw_fd())).join(&self.name)
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&*self.folder, &*self.name, AtFlags::empty())?)
+    }
+
+    /// Makes the pid file, or takes over one that nobody holds any more.
+    fn lock_pid_file(&self) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o644);
+        let mut file = File::from(rustix::fs::openat(&*self.folder, &*self.name, flags, mode)?);
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        file.set_len(0)?;
+        writeln!(file, "{}", std::process::id())?;
+        Ok(file)
+    }
+
+    /// Removes a socket that nobody listens on; anything else that is in the way stays.
+    fn remove_stale(&self, address: &Path) -> io::Result<()> {
+        let in_use = |what: &str| io::Error::new(io::ErrorKind::AddrInUse, what.to_owned());
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        match rustix::fs::statat(&*self.folder, &*self.name, flags) {
+            Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(found) if FileType::from_raw_mode(found.st_mode) != FileType::Socket => {
+                Err(in_use("a file is in the way"))
+            }
+            Ok(_) => match UnixStream::connect(address) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => self.remove(),
+                _ => Err(in_use("another process listens there")),
+            },
         }
     }
 }
@@ -45,6 +110,7 @@ impl Socket {
     pub(super) fn open(settings: &SocketSettings) -> Result<Self, StartError> {
         match settings {
             SocketSettings::Fd(fd) => Ok(Socket { listener: adopt(*fd)?, files: Files::default() }),
+            SocketSettings::Activated => Self::open(&SocketSettings::Fd(inherited::activation()?)),
             SocketSettings::Path { path, group } => {
                 let gid = group.as_deref().map(group_id).transpose()?;
                 let mask = if gid.is_some() { 0o007 } else { 0o077 };
@@ -62,20 +128,21 @@ fn bind(path: &Path, gid: Option<u32>) -> Result<Socket, StartError> {
         let problem = format!("cannot listen on {}: {problem}", path.display());
         StartError::new("--socket-path", problem, remedy)
     };
-    let mut pid_path = path.as_os_str().to_owned();
-    pid_path.push(".pid");
-    let pid_path = PathBuf::from(pid_path);
-    let pid_file = lock_pid_file(&pid_path).map_err(|error| match error.kind() {
+    let unusable = |error| refuse(&error, "check that its folder exists and is writable");
+    let place = Place::find(path).map_err(unusable)?;
+    let pid_place = place.with(".pid");
+    let pid_file = pid_place.lock_pid_file().map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => refuse(&"another daemon serves it", "stop it first"),
-        _ => refuse(&error, "check that its folder exists and is writable"),
+        _ => unusable(error),
     })?;
-    let mut files = Files { paths: vec![pid_path], _pid_file: Some(pid_file) };
-    let listener =
-        remove_stale(path).and_then(|()| UnixListener::bind(path)).and_then(|listener| {
-            files.paths.push(path.to_owned());
-            std::os::unix::fs::chown(path, None, gid)?;
-            Ok(listener)
-        });
+    let mut files = Files { places: vec![pid_place], _pid_file: Some(pid_file) };
+    let address = place.address(path);
+    let listener = place.remove_stale(&address).and_then(|()| {
+        let listener = UnixListener::bind(&address)?;
+        files.places.push(place);
+        std::os::unix::fs::chown(&address, None, gid)?;
+        Ok(listener)
+    });
     match listener {
         Ok(listener) => Ok(Socket { listener, files }),
         Err(error) => {
@@ -88,59 +155,23 @@ fn bind(path: &Path, gid: Option<u32>) -> Result<Socket, StartError> {
     }
 }
 
-/// Makes the pid file, or takes over one that nobody holds any more.
-fn lock_pid_file(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    file.set_len(0)?;
-    writeln!(file, "{}", std::process::id())?;
-    Ok(file)
-}
-
-/// Removes a socket that nobody listens on; anything else that is in the way stays.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let in_use = |what: &str| io::Error::new(io::ErrorKind::AddrInUse, what.to_owned());
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-        Ok(found) if !found.file_type().is_socket() => Err(in_use("a file is in the way")),
-        Ok(_) => match UnixStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-            _ => Err(in_use("another process listens there")),
-        },
-    }
-}
-
 /// Takes over a listening socket that the parent process made.
 fn adopt(fd: RawFd) -> Result<UnixListener, StartError> {
     let refuse = |problem: &str| {
         let problem = format!("descriptor {fd} is not {problem}");
         StartError::new("--fd", problem, "pass a Unix stream socket that is listening")
     };
-    if fd < 0 || rustix::io::fcntl_getfd(borrow(fd)).is_err() {
-        return Err(refuse("open"));
-    }
-    let domain = rustix::net::sockopt::socket_domain(borrow(fd));
+    let socket = inherited::take(fd).ok_or_else(|| refuse("open"))?;
+    let domain = rustix::net::sockopt::socket_domain(&socket);
     if domain != Ok(rustix::net::AddressFamily::UNIX) {
         return Err(refuse("a Unix socket"));
     }
-    if rustix::net::sockopt::socket_acceptconn(borrow(fd)) != Ok(true) {
+    if rustix::net::sockopt::socket_acceptconn(&socket) != Ok(true) {
         return Err(refuse("listening"));
     }
-    // SAFETY: it is open (checked), and the option says that it is ours; nothing else in this
-    // process knows of it.
-    let listener = unsafe { UnixListener::from_raw_fd(fd) };
-    let close_on_exec = rustix::io::FdFlags::CLOEXEC;
-    rustix::io::fcntl_setfd(&listener, close_on_exec).map_err(|_| refuse("usable"))?;
+    let listener = UnixListener::from(socket);
     listener.set_nonblocking(false).map_err(|_| refuse("usable"))?;
     Ok(listener)
-}
-
-fn borrow(fd: RawFd) -> BorrowedFd<'static> {
-    // SAFETY: the number is not -1 (checked first), and only asked about: if it is not open, the
-    // kernel says so.
-    unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
 /// The number of a group that is given by name or number.
@@ -167,6 +198,9 @@ fn group_id(group: &str) -> Result<u32, StartError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::fd::IntoRawFd;
+
     use super::*;
 
     fn settings(path: &Path) -> SocketSettings {
@@ -222,14 +256,29 @@ mod tests {
 
     #[test]
     fn only_listening_unix_sockets_are_adopted() {
-        use std::os::fd::AsRawFd;
-        let file = tempfile::tempfile().unwrap();
-        let (one, _other) = UnixStream::pair().unwrap();
-        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        for fd in [-1, 9999, file.as_raw_fd(), one.as_raw_fd(), tcp.as_raw_fd()] {
+        let file = tempfile::tempfile().unwrap().into_raw_fd();
+        let one = UnixStream::pair().unwrap().0.into_raw_fd();
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap().into_raw_fd();
+        for fd in [-1, 9999, file, one, tcp] {
             let error = Socket::open(&SocketSettings::Fd(fd)).err().unwrap().to_string();
             assert!(error.starts_with("--fd: descriptor"), "{error}");
         }
+    }
+
+    #[test]
+    fn long_paths_have_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = dir.path().join("d".repeat(200));
+        fs::create_dir(&long).unwrap();
+        let path = long.join("s");
+        let mut socket = Socket::open(&settings(&path)).unwrap();
+        let error = Socket::open(&settings(&path)).err().unwrap().to_string();
+        assert!(error.contains("another daemon"), "{error}");
+        let short = dir.path().join("l");
+        std::os::unix::fs::symlink(&long, &short).unwrap();
+        UnixStream::connect(short.join("s")).unwrap();
+        socket.files.remove();
+        assert_eq!(fs::read_dir(&long).unwrap().count(), 0);
     }
 
     #[test]

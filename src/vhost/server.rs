@@ -1,6 +1,6 @@
 //! One front-end, from its connection to its end.
 
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::{fmt, io};
@@ -44,18 +44,16 @@ impl From<io::Error> for ServeError {
 /// out of step there will never be a good one again.
 const PATIENCE: u32 = 64;
 
-/// Accepts one front-end on `listener` and serves its guest until it disconnects.
+/// Serves the guest of the front-end at the other end of `stream` until it disconnects.
 ///
 /// # Errors
 /// Serving could not begin, or the front-end does not keep to the vhost-user protocol at all.
 pub fn serve<F: Filesystem + 'static>(
-    listener: &UnixListener,
+    stream: UnixStream,
     session: Session<F>,
     config: DeviceConfig,
 ) -> Result<(), ServeError> {
     let device = Arc::new(Device::new(session, config)?);
-    let (stream, _) = listener.accept()?;
-    log::debug!("A front-end has connected");
     let frontend = Arc::new(Frontend::new(device.clone()));
     let mut messages = BackendReqHandler::from_stream(stream, frontend);
     let mut refused = 0;

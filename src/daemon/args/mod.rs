@@ -1,0 +1,243 @@
+//! The command line.
+
+mod explain;
+mod log_options;
+mod serve;
+mod words;
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use super::error::StartError;
+use super::sandbox::SandboxOptions;
+use super::share::ShareOptions;
+use explain::explain;
+pub(super) use log_options::{LogFormat, LogOptions};
+use serve::ServeOptions;
+pub(super) use serve::{Settings, SocketSettings};
+
+/// Serve a host directory to a virtual machine as a virtio-fs device, over vhost-user.
+#[derive(Debug, Parser)]
+#[command(name = "ferryfs", version, args_override_self = true, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    serve: ServeOptions,
+}
+
+const AFTER_HELP: &str = "\
+Options that take a value take it as --option=VALUE and as --option VALUE. Of repeated options the \
+last one counts.
+
+Exit codes: 0 the front-end has disconnected, or a signal ended the daemon; 1 it could not go on; \
+2 it could not start, and one line on the standard error output says why.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Mount a host directory on this host, through Linux's FUSE client
+    Mount(MountSettings),
+}
+
+/// What to mount where, and how.
+#[derive(Debug, Args)]
+pub(super) struct MountSettings {
+    /// Directory to show
+    pub(super) source: PathBuf,
+
+    /// Directory to show it at
+    pub(super) mountpoint: PathBuf,
+
+    #[command(flatten)]
+    pub(super) share: ShareOptions,
+
+    #[command(flatten)]
+    pub(super) sandbox: SandboxOptions,
+
+    /// Threads that serve requests [default: one a CPU]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(super) threads: Option<u16>,
+
+    #[command(flatten)]
+    pub(super) log: LogOptions,
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(super) enum Wish {
+    Serve(Box<Settings>),
+    Mount(Box<MountSettings>),
+    /// Text for the standard output: help, version or capabilities.
+    Print(String),
+}
+
+/// The name under which launchers look for us, and the version whose options we have.
+const VIRTIOFSD: (&str, &str) =
+    ("virtiofsd", concat!("1.14.0 (ferryfs ", env!("CARGO_PKG_VERSION"), ")"));
+
+/// Reads the command line; the first argument is the program's name.
+pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, StartError> {
+    let mut args = args.into_iter();
+    let program = args.next().unwrap_or_default();
+    let args = words::translate(args)?;
+    let arguments = named(&program)
+        .try_get_matches_from(std::iter::once(program).chain(args))
+        .and_then(|matches| Arguments::from_arg_matches(&matches));
+    match arguments {
+        Ok(Arguments { command: Some(Command::Mount(settings)), .. }) => {
+            Ok(Wish::Mount(Box::new(settings)))
+        }
+        Ok(Arguments { serve, .. }) if serve.print_capabilities => {
+            Ok(Wish::Print(format!("{CAPABILITIES}\n")))
+        }
+        Ok(arguments) => Ok(Wish::Serve(Box::new(arguments.serve.check()?))),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                Ok(Wish::Print(error.render().to_string()))
+            }
+            _ => Err(explain(&error)),
+        },
+    }
+}
+
+/// What launchers ask by `--print-capabilities`. A feature is named only when it is there.
+const CAPABILITIES: &str = r#"{
+  "type": "fs",
+  "features": [
+    "posix-acl-negotiation-mode",
+    "security-label-negotiation-mode",
+    "separate-options"
+  ]
+}"#;
+
+/// The command line as it is seen by who calls us by `program`'s name.
+fn named(program: &OsStr) -> clap::Command {
+    let command = Arguments::command();
+    let (name, version) = VIRTIOFSD;
+    if Path::new(program).file_name() == Some(OsStr::new(name)) {
+        return command.name(name).version(version);
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use log::LevelFilter;
+
+    use super::*;
+    use crate::vhost::Tag;
+
+    fn parse_words(words: &str) -> Result<Wish, StartError> {
+        parse(std::iter::once("ferryfs").chain(words.split_whitespace()).map(OsString::from))
+    }
+
+    fn settings(words: &str) -> Settings {
+        match parse_words(words) {
+            Ok(Wish::Serve(settings)) => *settings,
+            other => panic!("{words}: {other:?}"),
+        }
+    }
+
+    fn printed(program: &str, words: &str) -> String {
+        let args = std::iter::once(program).chain(words.split_whitespace());
+        match parse(args.map(OsString::from)) {
+            Ok(Wish::Print(text)) => text,
+            other => panic!("{words}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_two_options_of_the_main_job_are_enough() {
+        let settings = settings("--shared-dir /srv --socket-path=/run/s");
+        assert_eq!(settings.shared_dir, PathBuf::from("/srv"));
+        assert!(matches!(settings.socket, SocketSettings::Path { group: None, .. }));
+        assert_eq!(settings.device.request_queues, 1);
+        assert_eq!(settings.log.level(), LevelFilter::Info);
+    }
+
+    #[test]
+    fn the_last_of_repeated_options_wins() {
+        let settings = settings(
+            "--shared-dir /a --fd 4 --fd=5 --tag x --tag y -d --log-level warn \
+             -o no_writeback,writeback",
+        );
+        assert!(matches!(settings.socket, SocketSettings::Fd(5)));
+        assert_eq!(settings.device.tag, Tag::new("y"));
+        assert_eq!(settings.log.level(), LevelFilter::Warn);
+    }
+
+    #[test]
+    fn old_and_new_style_mix_and_the_last_counts() {
+        let settings = settings("--fd=3 -o source=/a,log_level=err -f -d --shared-dir=/a");
+        assert_eq!(settings.shared_dir, PathBuf::from("/a"));
+        assert_eq!(settings.log.level(), LevelFilter::Debug);
+    }
+
+    #[test]
+    fn one_share_may_be_named_twice_but_not_two() {
+        assert_eq!(
+            settings("--fd 3 --shared-dir /a --shared-dir=/a/").shared_dir,
+            PathBuf::from("/a")
+        );
+        for words in [
+            "--fd 3 --shared-dir /a --shared-dir /b",
+            "--fd 3 --shared-dir /a -o source=/",
+            "--fd 3 -o source=/a -o source=/b",
+            "--fd 3 -o source=/a,source=/b --shared-dir /a",
+        ] {
+            let line = parse_words(words).unwrap_err().to_string();
+            assert!(line.starts_with("--shared-dir: it is given twice"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_bad_command_line_is_explained_in_one_line() {
+        let long = "t".repeat(37);
+        let too_long = format!("--shared-dir / --fd 3 --tag {long}");
+        for (words, option) in [
+            ("", "--shared-dir"),
+            ("--shared-dir", "--shared-dir"),
+            ("--shared-dir / --fd x", "--fd"),
+            ("--shared-dir / --fd 3 --socket-path /s", "--"),
+            ("--shared-dir / --fd 3 --num-request-queues 0", "--num-request-queues"),
+            ("--shared-dir / --fd 3 --num-request-queues 64", "--num-request-queues"),
+            ("--shared-dir / --fd 3 --log-level loud", "--log-level"),
+            ("--frobnicate", "--frobnicate"),
+            ("--shared-dir / --fd 3 --tag=", "--tag"),
+            ("--shared-dir / --fd 3 -o frobnicate", "-o"),
+            ("--shared-dir / --fd 3 -o", "-o"),
+            (&too_long, "--tag"),
+        ] {
+            let line = parse_words(words).unwrap_err().to_string();
+            assert!(line.starts_with(option), "{words}: {line}");
+            assert!(!line.contains('\n') && line.contains("; "), "{words}: {line}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_need_nothing_else() {
+        assert!(printed("ferryfs", "--help").contains("--shared-dir"));
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(printed("/bin/ferryfs", "-V"), format!("ferryfs {version}\n"));
+        let there = printed("/usr/libexec/virtiofsd", "--version");
+        assert_eq!(there, format!("virtiofsd 1.14.0 (ferryfs {version})\n"));
+    }
+
+    #[test]
+    fn capabilities_need_nothing_else() {
+        let text = printed("ferryfs", "--print-capabilities");
+        for part in [r#""type": "fs""#, r#""separate-options""#] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}
