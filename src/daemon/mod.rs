@@ -14,4 +14,5 @@ mod sandbox;
 mod share;
 mod socket;
 
+pub use args::command;
 pub use run::main;

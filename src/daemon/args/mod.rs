@@ -105,6 +105,12 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, St
     }
 }
 
+/// The definition of the command line, for whoever documents it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 /// What launchers ask by `--print-capabilities`. A feature is named only when it is there.
 const CAPABILITIES: &str = r#"{
   "type": "fs",

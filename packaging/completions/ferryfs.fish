@@ -1,0 +1,154 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_ferryfs_global_optspecs
+    string join \n shared-dir= require-mountpoint socket-path= socket-group= fd= tag= num-request-queues= thread-pool-size= readonly cache= attr-timeout= entry-timeout= negative-timeout= no-readdirplus readdirplus writeback no-writeback allow-direct-io no-allow-direct-io allow-mmap preserve-noatime xattr no-xattr xattrmap= xattr-preset= posix-acl= security-label= killpriv-v2 no-killpriv-v2 translate-uid= translate-gid= map-owner= inode-file-handles= announce-submounts no-announce-submounts posix-lock no-posix-lock flock no-flock rlimit-nofile= daemonize ready-fd= log-level= syslog log-format= sandbox= seccomp= modcaps= uid-map= gid-map= migration-mode= migration-on-error= migration-verify-handles migration-confirm-paths print-capabilities o= d f h/help V/version
+end
+
+function __fish_ferryfs_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_ferryfs_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_ferryfs_using_subcommand
+    set -l cmd (__fish_ferryfs_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l shared-dir -d 'Directory to share' -r -F
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l socket-path -d 'Listen for the front-end (QEMU, cloud-hypervisor, ...) on this vhost-user socket; its pid file is SOCK.pid' -r -F
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l socket-group -d 'Group that may connect to the socket, by name or number' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l fd -d 'Use this descriptor, a listening Unix socket, instead of making one; without this and --socket-path, the one that systemd passes (LISTEN_FDS)' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l tag -d 'Mount tag to offer to front-ends that take it from the device (1 to 36 bytes)' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l num-request-queues -d 'Request queues that the device\'s config space names' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l thread-pool-size -d 'Threads for requests that wait for storage, at most [default: 16, as with 0]' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l cache -d 'What a guest may keep in its cache: auto (a second, data while the file is unchanged), always, metadata (no data) or never' -r -f -a "auto\t''
+always\t''
+metadata\t''
+never\t''"
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l attr-timeout -d 'Seconds for which attributes may be kept [default: by the policy]' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l entry-timeout -d 'Seconds for which names may be kept [default: by the policy]' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l negative-timeout -d 'Seconds for which a name may be taken not to exist [default: by the policy]' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l xattrmap -d 'Rename extended attributes by these rules, as ":map::user.virtiofs.:"' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l xattr-preset -d 'Rename extended attributes for a purpose: overlay (an overlayfs upper layer and file capabilities in the guest, without rights on the host)' -r -f -a "overlay\t''"
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l posix-acl -d 'Serve POSIX ACLs: never, auto (if the guest can) or always (refuse other guests)' -r -f -a "never\t''
+auto\t''
+always\t''"
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l security-label -d 'Give new files their security label: never, auto (if the guest can) or always' -r -f -a "never\t''
+auto\t''
+always\t''"
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l translate-uid -d 'Translate user ids: map|guest|host|squash-guest|squash-host:FIRST:TARGET:COUNT or forbid-guest:FIRST:COUNT; may be repeated' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l translate-gid -d 'Translate group ids, as --translate-uid' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l map-owner -d 'Everything belongs to this user and group in the guest, and to the daemon\'s on the host' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l inode-file-handles -d 'Keep inodes by file handle: never, prefer (where it works) or mandatory' -r -f -a "never\t''
+prefer\t''
+mandatory\t''"
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l rlimit-nofile -d 'Limit of open files to set [default: the hard limit, at most 1000000]; 0 leaves it alone' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l ready-fd -d 'Write a newline to this descriptor and close it once front-ends may connect' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l log-level -d 'How much to log: off, error, warn, info, debug or trace; RUST_LOG overrides it' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l log-format -d 'How to write the log: text, or json (an object a line)' -r -f -a "text\t'A line with its time and level'
+json\t'A JSON object a line'"
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l sandbox -r -f -a "namespace\t''
+chroot\t''
+none\t''"
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l seccomp -r -f -a "none\t''
+kill\t''
+log\t''
+trap\t''"
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l modcaps -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l uid-map -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l gid-map -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l migration-mode -r -f -a "find-paths\t''
+file-handles\t''"
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l migration-on-error -r -f -a "abort\t''
+guest-error\t''"
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -s o -d 'Options as the C virtiofsd had them: a comma list of words as source=DIR, cache=always or no_xattr' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l require-mountpoint -d 'Refuse to start while the directory is not a mount point: it would be the wrong one'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l readonly -d 'Refuse all changes'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l no-readdirplus -d 'Do not send attributes along when a directory is read'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l readdirplus
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l writeback -d 'Let the guest write later what its programs have written'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l no-writeback
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l allow-direct-io -d 'Pass O_DIRECT on to the host'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l no-allow-direct-io
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l allow-mmap -d 'Let files without cached data be mapped [default for metadata and never]'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l preserve-noatime -d 'Pass O_NOATIME on to the host'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l xattr -d 'Serve extended attributes [default: if the directory has them]'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l no-xattr -d 'Do not serve extended attributes'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l killpriv-v2 -d 'Clear set-user-id as the guest asks for it [default]'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l no-killpriv-v2 -d 'Leave it to the guest to clear set-user-id, at the cost of a request per write'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l announce-submounts -d 'Tell the guest where other file systems are mounted [default]'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l no-announce-submounts -d 'Show the guest one file system, with inode numbers that are unique in all of it'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l posix-lock -d 'Make fcntl(2) locks of the guest hold on the host as well'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l no-posix-lock
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l flock -d 'Make flock(2) locks of the guest hold on the host as well'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l no-flock
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l daemonize -d 'Go to the background once front-ends may connect; the log goes to syslog'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l syslog -d 'Log to syslog; without one, to the standard error output'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l migration-verify-handles
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l migration-confirm-paths
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l print-capabilities -d 'Print what this program can do, for launchers, and exit'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -s d -d 'Same as --log-level=debug'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -s f -d 'Nothing: the daemon stays in the foreground anyway'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -s h -l help -d 'Print help'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -s V -l version -d 'Print version'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -f -a "mount" -d 'Mount a host directory on this host, through Linux\'s FUSE client'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l cache -d 'What a guest may keep in its cache: auto (a second, data while the file is unchanged), always, metadata (no data) or never' -r -f -a "auto\t''
+always\t''
+metadata\t''
+never\t''"
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l attr-timeout -d 'Seconds for which attributes may be kept [default: by the policy]' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l entry-timeout -d 'Seconds for which names may be kept [default: by the policy]' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l negative-timeout -d 'Seconds for which a name may be taken not to exist [default: by the policy]' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l xattrmap -d 'Rename extended attributes by these rules, as ":map::user.virtiofs.:"' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l xattr-preset -d 'Rename extended attributes for a purpose: overlay (an overlayfs upper layer and file capabilities in the guest, without rights on the host)' -r -f -a "overlay\t''"
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l posix-acl -d 'Serve POSIX ACLs: never, auto (if the guest can) or always (refuse other guests)' -r -f -a "never\t''
+auto\t''
+always\t''"
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l security-label -d 'Give new files their security label: never, auto (if the guest can) or always' -r -f -a "never\t''
+auto\t''
+always\t''"
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l translate-uid -d 'Translate user ids: map|guest|host|squash-guest|squash-host:FIRST:TARGET:COUNT or forbid-guest:FIRST:COUNT; may be repeated' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l translate-gid -d 'Translate group ids, as --translate-uid' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l map-owner -d 'Everything belongs to this user and group in the guest, and to the daemon\'s on the host' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l inode-file-handles -d 'Keep inodes by file handle: never, prefer (where it works) or mandatory' -r -f -a "never\t''
+prefer\t''
+mandatory\t''"
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l rlimit-nofile -d 'Limit of open files to set [default: the hard limit, at most 1000000]; 0 leaves it alone' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l threads -d 'Threads that serve requests [default: one a CPU]' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l log-level -d 'How much to log: off, error, warn, info, debug or trace; RUST_LOG overrides it' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l log-format -d 'How to write the log: text, or json (an object a line)' -r -f -a "text\t'A line with its time and level'
+json\t'A JSON object a line'"
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l readonly -d 'Refuse all changes'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l no-readdirplus -d 'Do not send attributes along when a directory is read'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l readdirplus
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l writeback -d 'Let the guest write later what its programs have written'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l no-writeback
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l allow-direct-io -d 'Pass O_DIRECT on to the host'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l no-allow-direct-io
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l allow-mmap -d 'Let files without cached data be mapped [default for metadata and never]'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l preserve-noatime -d 'Pass O_NOATIME on to the host'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l xattr -d 'Serve extended attributes [default: if the directory has them]'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l no-xattr -d 'Do not serve extended attributes'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l killpriv-v2 -d 'Clear set-user-id as the guest asks for it [default]'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l no-killpriv-v2 -d 'Leave it to the guest to clear set-user-id, at the cost of a request per write'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l announce-submounts -d 'Tell the guest where other file systems are mounted [default]'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l no-announce-submounts -d 'Show the guest one file system, with inode numbers that are unique in all of it'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l posix-lock -d 'Make fcntl(2) locks of the guest hold on the host as well'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l no-posix-lock
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l flock -d 'Make flock(2) locks of the guest hold on the host as well'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l no-flock
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l syslog -d 'Log to syslog; without one, to the standard error output'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -s h -l help -d 'Print help'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and not __fish_seen_subcommand_from mount help" -f -a "mount" -d 'Mount a host directory on this host, through Linux\'s FUSE client'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and not __fish_seen_subcommand_from mount help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
