@@ -77,8 +77,10 @@ fn a_request_that_makes_us_panic_gets_eio_and_the_device_lives() {
     let poll = Duration::ZERO;
     let config = DeviceConfig { tag: None, request_queues: 1, cpus: 2, waiting_threads: 2, poll };
     std::thread::scope(|scope| {
-        let server =
-            scope.spawn(|| vhost::serve(&listener, Session::new(Buggy, Carrier::VIRTIO), config));
+        let server = scope.spawn(|| {
+            let (stream, _) = listener.accept().unwrap();
+            vhost::serve(stream, Session::new(Buggy, Carrier::VIRTIO), config)
+        });
         let mut guest = Guest::connect(&socket, Setup::default()).unwrap();
         let mut hiprio = guest.client(0).unwrap();
         let mut fs = guest.client(1).unwrap();

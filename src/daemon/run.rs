@@ -11,7 +11,7 @@ use super::background::{self, Side, Starter};
 use super::error::StartError;
 use super::logging;
 use super::readiness::{Notify, Readiness};
-use super::sandbox::{Ending, Outside};
+use super::sandbox::{Ending, Outside, hold_signals};
 use super::socket::{Files, Socket};
 use crate::fuse::{Carrier, Session};
 use crate::vhost;
@@ -64,6 +64,7 @@ fn run(settings: Settings, starter: Option<&Starter>) -> Result<ExitCode, StartE
             "mount something there first",
         ));
     }
+    hold_signals().map_err(|error| StartError::new("signals", error, "see sigprocmask(2)"))?;
     let Socket { listener, files } = Socket::open(&socket)?;
     let mut outside = Beside { files, notify: ready.notify.clone() };
     let shared_dir = match starter {

@@ -12,6 +12,7 @@ mod process;
 mod replies;
 mod rings;
 mod sessions;
+mod starting;
 mod storms;
 
 use std::fs;

@@ -28,7 +28,7 @@ use options::Mode;
 use process::{Child, Parent, Side};
 
 pub(super) use options::SandboxOptions;
-pub(super) use process::{Ending, Outside};
+pub(super) use process::{Ending, Outside, hold_signals};
 
 /// What the share is used for, as far as it matters for what is allowed.
 #[derive(Clone, Copy, Debug)]

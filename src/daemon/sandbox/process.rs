@@ -50,6 +50,12 @@ pub(super) struct Parent {
 /// Signals that the waiting process waits for.
 const AWAITED: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD];
 
+/// Keeps signals that would end this process until [`Child::supervise`] waits for them, so that
+/// nothing is left behind that was made before.
+pub(in crate::daemon) fn hold_signals() -> io::Result<()> {
+    mask(libc::SIG_BLOCK)
+}
+
 /// Makes a child in `namespaces` of its own. It must be called while there is only one thread.
 pub(super) fn split(namespaces: libc::c_int) -> io::Result<Side> {
     let (ours, childs) = UnixStream::pair()?;
