@@ -4,6 +4,8 @@
 
 pub mod mem;
 
+pub mod tally;
+
 pub mod work;
 
 pub mod fuse;

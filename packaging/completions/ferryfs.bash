@@ -16,17 +16,83 @@ _ferryfs() {
             ",$1")
                 cmd="ferryfs"
                 ;;
+            ferryfs,ctl)
+                cmd="ferryfs__subcmd__ctl"
+                ;;
             ferryfs,help)
                 cmd="ferryfs__subcmd__help"
                 ;;
             ferryfs,mount)
                 cmd="ferryfs__subcmd__mount"
                 ;;
+            ferryfs__subcmd__ctl,help)
+                cmd="ferryfs__subcmd__ctl__subcmd__help"
+                ;;
+            ferryfs__subcmd__ctl,inodes)
+                cmd="ferryfs__subcmd__ctl__subcmd__inodes"
+                ;;
+            ferryfs__subcmd__ctl,log-level)
+                cmd="ferryfs__subcmd__ctl__subcmd__log__subcmd__level"
+                ;;
+            ferryfs__subcmd__ctl,metrics)
+                cmd="ferryfs__subcmd__ctl__subcmd__metrics"
+                ;;
+            ferryfs__subcmd__ctl,sessions)
+                cmd="ferryfs__subcmd__ctl__subcmd__sessions"
+                ;;
+            ferryfs__subcmd__ctl,stats)
+                cmd="ferryfs__subcmd__ctl__subcmd__stats"
+                ;;
+            ferryfs__subcmd__ctl,top)
+                cmd="ferryfs__subcmd__ctl__subcmd__top"
+                ;;
+            ferryfs__subcmd__ctl__subcmd__help,help)
+                cmd="ferryfs__subcmd__ctl__subcmd__help__subcmd__help"
+                ;;
+            ferryfs__subcmd__ctl__subcmd__help,inodes)
+                cmd="ferryfs__subcmd__ctl__subcmd__help__subcmd__inodes"
+                ;;
+            ferryfs__subcmd__ctl__subcmd__help,log-level)
+                cmd="ferryfs__subcmd__ctl__subcmd__help__subcmd__log__subcmd__level"
+                ;;
+            ferryfs__subcmd__ctl__subcmd__help,metrics)
+                cmd="ferryfs__subcmd__ctl__subcmd__help__subcmd__metrics"
+                ;;
+            ferryfs__subcmd__ctl__subcmd__help,sessions)
+                cmd="ferryfs__subcmd__ctl__subcmd__help__subcmd__sessions"
+                ;;
+            ferryfs__subcmd__ctl__subcmd__help,stats)
+                cmd="ferryfs__subcmd__ctl__subcmd__help__subcmd__stats"
+                ;;
+            ferryfs__subcmd__ctl__subcmd__help,top)
+                cmd="ferryfs__subcmd__ctl__subcmd__help__subcmd__top"
+                ;;
+            ferryfs__subcmd__help,ctl)
+                cmd="ferryfs__subcmd__help__subcmd__ctl"
+                ;;
             ferryfs__subcmd__help,help)
                 cmd="ferryfs__subcmd__help__subcmd__help"
                 ;;
             ferryfs__subcmd__help,mount)
                 cmd="ferryfs__subcmd__help__subcmd__mount"
+                ;;
+            ferryfs__subcmd__help__subcmd__ctl,inodes)
+                cmd="ferryfs__subcmd__help__subcmd__ctl__subcmd__inodes"
+                ;;
+            ferryfs__subcmd__help__subcmd__ctl,log-level)
+                cmd="ferryfs__subcmd__help__subcmd__ctl__subcmd__log__subcmd__level"
+                ;;
+            ferryfs__subcmd__help__subcmd__ctl,metrics)
+                cmd="ferryfs__subcmd__help__subcmd__ctl__subcmd__metrics"
+                ;;
+            ferryfs__subcmd__help__subcmd__ctl,sessions)
+                cmd="ferryfs__subcmd__help__subcmd__ctl__subcmd__sessions"
+                ;;
+            ferryfs__subcmd__help__subcmd__ctl,stats)
+                cmd="ferryfs__subcmd__help__subcmd__ctl__subcmd__stats"
+                ;;
+            ferryfs__subcmd__help__subcmd__ctl,top)
+                cmd="ferryfs__subcmd__help__subcmd__ctl__subcmd__top"
                 ;;
             *)
                 ;;
@@ -35,7 +101,7 @@ _ferryfs() {
 
     case "${cmd}" in
         ferryfs)
-            opts="-o -d -f -h -V --shared-dir --require-mountpoint --socket-path --socket-group --fd --tag --num-request-queues --thread-pool-size --readonly --cache --attr-timeout --entry-timeout --negative-timeout --no-readdirplus --readdirplus --writeback --no-writeback --allow-direct-io --no-allow-direct-io --allow-mmap --preserve-noatime --xattr --no-xattr --xattrmap --xattr-preset --posix-acl --security-label --killpriv-v2 --no-killpriv-v2 --translate-uid --translate-gid --map-owner --inode-file-handles --announce-submounts --no-announce-submounts --posix-lock --no-posix-lock --flock --no-flock --rlimit-nofile --daemonize --ready-fd --log-level --syslog --log-format --sandbox --seccomp --modcaps --uid-map --gid-map --migration-mode --migration-on-error --migration-verify-handles --migration-confirm-paths --print-capabilities --help --version mount help"
+            opts="-o -d -f -h -V --shared-dir --require-mountpoint --socket-path --socket-group --fd --tag --num-request-queues --thread-pool-size --readonly --cache --attr-timeout --entry-timeout --negative-timeout --no-readdirplus --readdirplus --writeback --no-writeback --allow-direct-io --no-allow-direct-io --allow-mmap --preserve-noatime --xattr --no-xattr --xattrmap --xattr-preset --posix-acl --security-label --killpriv-v2 --no-killpriv-v2 --translate-uid --translate-gid --map-owner --inode-file-handles --announce-submounts --no-announce-submounts --posix-lock --no-posix-lock --flock --no-flock --rlimit-nofile --daemonize --control --ready-fd --log-level --syslog --log-format --sandbox --seccomp --modcaps --uid-map --gid-map --migration-mode --migration-on-error --migration-verify-handles --migration-confirm-paths --print-capabilities --help --version mount ctl help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -121,6 +187,10 @@ _ferryfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --control)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ready-fd)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -172,9 +242,329 @@ _ferryfs() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        ferryfs__subcmd__help)
-            opts="mount help"
+        ferryfs__subcmd__ctl)
+            opts="-h --control --json --help stats inodes sessions metrics top log-level help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --control)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__help)
+            opts="stats inodes sessions metrics top log-level help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__help__subcmd__inodes)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__help__subcmd__log__subcmd__level)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__help__subcmd__metrics)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__help__subcmd__sessions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__help__subcmd__stats)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__help__subcmd__top)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__inodes)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__log__subcmd__level)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__metrics)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__sessions)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__stats)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__top)
+            opts="-h --interval --count --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --count)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__help)
+            opts="mount ctl help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__help__subcmd__ctl)
+            opts="stats inodes sessions metrics top log-level"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__help__subcmd__ctl__subcmd__inodes)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__help__subcmd__ctl__subcmd__log__subcmd__level)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__help__subcmd__ctl__subcmd__metrics)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__help__subcmd__ctl__subcmd__sessions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__help__subcmd__ctl__subcmd__stats)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__help__subcmd__ctl__subcmd__top)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_ferryfs_global_optspecs
-    string join \n shared-dir= require-mountpoint socket-path= socket-group= fd= tag= num-request-queues= thread-pool-size= readonly cache= attr-timeout= entry-timeout= negative-timeout= no-readdirplus readdirplus writeback no-writeback allow-direct-io no-allow-direct-io allow-mmap preserve-noatime xattr no-xattr xattrmap= xattr-preset= posix-acl= security-label= killpriv-v2 no-killpriv-v2 translate-uid= translate-gid= map-owner= inode-file-handles= announce-submounts no-announce-submounts posix-lock no-posix-lock flock no-flock rlimit-nofile= daemonize ready-fd= log-level= syslog log-format= sandbox= seccomp= modcaps= uid-map= gid-map= migration-mode= migration-on-error= migration-verify-handles migration-confirm-paths print-capabilities o= d f h/help V/version
+    string join \n shared-dir= require-mountpoint socket-path= socket-group= fd= tag= num-request-queues= thread-pool-size= readonly cache= attr-timeout= entry-timeout= negative-timeout= no-readdirplus readdirplus writeback no-writeback allow-direct-io no-allow-direct-io allow-mmap preserve-noatime xattr no-xattr xattrmap= xattr-preset= posix-acl= security-label= killpriv-v2 no-killpriv-v2 translate-uid= translate-gid= map-owner= inode-file-handles= announce-submounts no-announce-submounts posix-lock no-posix-lock flock no-flock rlimit-nofile= daemonize control= ready-fd= log-level= syslog log-format= sandbox= seccomp= modcaps= uid-map= gid-map= migration-mode= migration-on-error= migration-verify-handles migration-confirm-paths print-capabilities o= d f h/help V/version
 end
 
 function __fish_ferryfs_needs_command
@@ -53,6 +53,7 @@ complete -c ferryfs -n "__fish_ferryfs_needs_command" -l inode-file-handles -d '
 prefer\t''
 mandatory\t''"
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l rlimit-nofile -d 'Limit of open files to set [default: the hard limit, at most 1000000]; 0 leaves it alone' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l control -d 'Answer `ferryfs ctl` on this socket, which only our user may connect to' -r -F
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l ready-fd -d 'Write a newline to this descriptor and close it once front-ends may connect' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l log-level -d 'How much to log: off, error, warn, info, debug or trace; RUST_LOG overrides it' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l log-format -d 'How to write the log: text, or json (an object a line)' -r -f -a "text\t'A line with its time and level'
@@ -102,6 +103,7 @@ complete -c ferryfs -n "__fish_ferryfs_needs_command" -s f -d 'Nothing: the daem
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -s h -l help -d 'Print help'
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -s V -l version -d 'Print version'
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -f -a "mount" -d 'Mount a host directory on this host, through Linux\'s FUSE client'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -f -a "ctl" -d 'Look into a running daemon, and tell it what to do'
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l cache -d 'What a guest may keep in its cache: auto (a second, data while the file is unchanged), always, metadata (no data) or never' -r -f -a "auto\t''
 always\t''
@@ -150,5 +152,37 @@ complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l flock -d 'Make
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l no-flock
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l syslog -d 'Log to syslog; without one, to the standard error output'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -s h -l help -d 'Print help'
-complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and not __fish_seen_subcommand_from mount help" -f -a "mount" -d 'Mount a host directory on this host, through Linux\'s FUSE client'
-complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and not __fish_seen_subcommand_from mount help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -l control -d 'The daemon\'s control socket, as its --control names it' -r -F
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -l json -d 'Print the answer as JSON'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -s h -l help -d 'Print help'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -f -a "stats" -d 'What was served since the start, how fast, and what is held now'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -f -a "inodes" -d 'What inodes are held, and how'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -f -a "sessions" -d 'Who is served'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -f -a "metrics" -d 'What `stats` says as Prometheus reads it'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -f -a "top" -d 'What is served right now, again and again'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -f -a "log-level" -d 'How much is logged, or to log so much from now on'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from stats" -s h -l help -d 'Print help'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from inodes" -s h -l help -d 'Print help'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from sessions" -s h -l help -d 'Print help'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from metrics" -s h -l help -d 'Print help'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from top" -l interval -d 'Seconds between looks' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from top" -l count -d 'Looks before it ends [default: as long as the daemon runs]' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from top" -s h -l help -d 'Print help'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from log-level" -s h -l help -d 'Print help'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "stats" -d 'What was served since the start, how fast, and what is held now'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "inodes" -d 'What inodes are held, and how'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "sessions" -d 'Who is served'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "metrics" -d 'What `stats` says as Prometheus reads it'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "top" -d 'What is served right now, again and again'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "log-level" -d 'How much is logged, or to log so much from now on'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and not __fish_seen_subcommand_from mount ctl help" -f -a "mount" -d 'Mount a host directory on this host, through Linux\'s FUSE client'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and not __fish_seen_subcommand_from mount ctl help" -f -a "ctl" -d 'Look into a running daemon, and tell it what to do'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and not __fish_seen_subcommand_from mount ctl help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "stats" -d 'What was served since the start, how fast, and what is held now'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "inodes" -d 'What inodes are held, and how'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "sessions" -d 'Who is served'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "metrics" -d 'What `stats` says as Prometheus reads it'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "top" -d 'What is served right now, again and again'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "log-level" -d 'How much is logged, or to log so much from now on'

@@ -3,6 +3,8 @@
 
 mod args;
 mod background;
+mod control;
+mod ctl;
 mod error;
 mod inherited;
 mod limits;

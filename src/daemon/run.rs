@@ -8,6 +8,8 @@ use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 
 use super::args::{self, Settings, Wish};
 use super::background::{self, Side, Starter};
+use super::control::{Report, Watched};
+use super::ctl;
 use super::error::StartError;
 use super::logging;
 use super::readiness::{Notify, Readiness};
@@ -26,6 +28,7 @@ pub fn main() -> ExitCode {
     let settings = match args::parse(std::env::args_os()) {
         Ok(Wish::Serve(settings)) => settings,
         Ok(Wish::Mount(settings)) => return super::mount::main(&settings),
+        Ok(Wish::Ctl(settings)) => return ctl::main(&settings),
         Ok(Wish::Print(text)) => {
             // Nobody is left to be told if this fails.
             let _ = io::stdout().write_all(text.as_bytes());
@@ -65,21 +68,36 @@ fn run(settings: Settings, starter: Option<&Starter>) -> Result<ExitCode, StartE
         ));
     }
     hold_signals().map_err(|error| StartError::new("signals", error, "see sigprocmask(2)"))?;
-    let Socket { listener, files } = Socket::open(&socket)?;
-    let mut outside = Beside { files, notify: ready.notify.clone() };
+    let Socket { listener, mut files } = Socket::open(&socket)?;
+    let control = settings.control.as_deref().map(|path| Socket::private("--control", path));
+    let control = control.transpose().inspect_err(|_| files.remove())?.map(|control| {
+        files.add(control.files);
+        control.listener
+    });
+    let (report, asked) = Report::new().map_err(|error| {
+        files.remove();
+        StartError::new("--rlimit-nofile", error, "allow more open files")
+    })?;
+    let mut outside = Beside { files, notify: ready.notify.clone(), report };
     let shared_dir = match starter {
         Some(starter) => leave(starter, shared_dir).inspect_err(|_| outside.ended())?,
         None => shared_dir,
     };
+    let (pid, shown) = (std::process::id(), shared_dir.clone());
     let directory = ("--shared-dir", shared_dir.as_path());
     sandbox.run(directory, share.needs(), outside, |inside| {
         let session = Session::new(share.open(directory, descriptors, inside)?, Carrier::VIRTIO);
+        let watched = Watched::new(session, shown, pid);
+        watched.clone().show(asked, control).map_err(|error| {
+            StartError::new("threads", error, "give the process room for two more")
+        })?;
         share.describe();
         let notify = ready.announce();
         let ended = listener.accept().map_err(vhost::ServeError::Start).and_then(|(one, _)| {
             log::debug!("A front-end has connected");
             notify.say("STATUS=Serving a front-end");
-            vhost::serve(one, session, device)
+            watched.connected();
+            vhost::serve(one, watched.session.clone(), device, &watched.traffic)
         });
         notify.say("STOPPING=1\nSTATUS=The front-end has disconnected");
         Ok(match ended {
@@ -115,12 +133,17 @@ fn is_mountpoint(path: &Path) -> bool {
 struct Beside {
     files: Files,
     notify: Notify,
+    report: Report,
 }
 
 impl Outside for Beside {
     fn asked_to_end(&mut self) -> Ending {
         self.notify.say("STOPPING=1\nSTATUS=Ended by a signal");
         Ending::Kill
+    }
+
+    fn asked_to_report(&mut self) {
+        self.report.ask();
     }
 
     fn ended(&mut self) {

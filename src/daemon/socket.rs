@@ -27,11 +27,17 @@ pub(super) struct Socket {
 #[derive(Default)]
 pub(super) struct Files {
     places: Vec<Place>,
-    /// Holds the lock of the pid file.
-    _pid_file: Option<File>,
+    /// Holds its lock while it is open.
+    pid_file: Option<File>,
 }
 
 impl Files {
+    /// What others leave is removed along with it.
+    pub(super) fn add(&mut self, others: Files) {
+        self.places.extend(others.places);
+        self.pid_file = self.pid_file.take().or(others.pid_file);
+    }
+
     /// Removes the socket and the pid file, if we made them.
     pub(super) fn remove(&mut self) {
         for place in self.places.drain(..) {
@@ -78,7 +84,7 @@ impl Place {
     }
 
     /// Makes the pid file, or takes over one that nobody holds any more.
-    fn lock_pid_file(&self) -> io::Result<File> {
+    fn lockpid_file(&self) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o644);
         let mut file = File::from(rustix::fs::openat(&*self.folder, &*self.name, flags, mode)?);
@@ -107,6 +113,21 @@ impl Place {
 }
 
 impl Socket {
+    /// A socket that only our user may connect to, without a pid file.
+    pub(super) fn private(option: &str, path: &Path) -> Result<Self, StartError> {
+        let old = umask(Mode::from_raw_mode(0o177));
+        let mut files = Files::default();
+        let listener = Place::find(path).and_then(|place| listen(path, place, None, &mut files));
+        umask(old);
+        match listener {
+            Ok(listener) => Ok(Socket { listener, files }),
+            Err(error) => {
+                files.remove();
+                Err(explain(option, path, &error))
+            }
+        }
+    }
+
     pub(super) fn open(settings: &SocketSettings) -> Result<Self, StartError> {
         match settings {
             SocketSettings::Fd(fd) => Ok(Socket { listener: adopt(*fd)?, files: Files::default() }),
@@ -131,28 +152,42 @@ fn bind(path: &Path, gid: Option<u32>) -> Result<Socket, StartError> {
     let unusable = |error| refuse(&error, "check that its folder exists and is writable");
     let place = Place::find(path).map_err(unusable)?;
     let pid_place = place.with(".pid");
-    let pid_file = pid_place.lock_pid_file().map_err(|error| match error.kind() {
+    let pid_file = pid_place.lockpid_file().map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => refuse(&"another daemon serves it", "stop it first"),
         _ => unusable(error),
     })?;
-    let mut files = Files { places: vec![pid_place], _pid_file: Some(pid_file) };
-    let address = place.address(path);
-    let listener = place.remove_stale(&address).and_then(|()| {
-        let listener = UnixListener::bind(&address)?;
-        files.places.push(place);
-        std::os::unix::fs::chown(&address, None, gid)?;
-        Ok(listener)
-    });
-    match listener {
+    let mut files = Files { places: vec![pid_place], pid_file: Some(pid_file) };
+    match listen(path, place, gid, &mut files) {
         Ok(listener) => Ok(Socket { listener, files }),
         Err(error) => {
             files.remove();
-            Err(match error.kind() {
-                io::ErrorKind::AddrInUse => refuse(&error, "stop who uses it, or name another"),
-                _ => refuse(&error, "check its name and its folder's rights"),
-            })
+            Err(explain("--socket-path", path, &error))
         }
     }
+}
+
+/// Makes a socket at a path and lists it among `files`.
+fn listen(
+    path: &Path,
+    place: Place,
+    gid: Option<u32>,
+    files: &mut Files,
+) -> io::Result<UnixListener> {
+    let address = place.address(path);
+    place.remove_stale(&address)?;
+    let listener = UnixListener::bind(&address)?;
+    files.places.push(place);
+    std::os::unix::fs::chown(&address, None, gid)?;
+    Ok(listener)
+}
+
+fn explain(option: &str, path: &Path, error: &io::Error) -> StartError {
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse => "stop who uses it, or name another",
+        _ => "check its name and its folder's rights",
+    };
+    let problem = format!("cannot listen on {}: {error}", path.display());
+    StartError::new(option, problem, remedy)
 }
 
 /// Takes over a listening socket that the parent process made.
@@ -208,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_socket_and_pid_file_are_taken_over() {
+    fn a_stale_socket_andpid_file_are_taken_over() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let pid = dir.path().join("s.pid");

@@ -8,7 +8,7 @@ use zerocopy::FromBytes;
 
 use super::read_write::send;
 use crate::fuse::abi::{InHeader, InterruptIn};
-use crate::fuse::{Errno, Filesystem, Opcode, Patience, Scratch, Served, Session, give_up};
+use crate::fuse::{Errno, Filesystem, Opcode, Patience, Served, Session, give_up};
 use crate::mem::{Input, Output, Segment};
 use crate::work::Retry;
 
@@ -91,7 +91,7 @@ impl<F: Filesystem + 'static> Job<F> {
             let readable = [Segment::from(&mut self.request[..])];
             let writable = [Segment::from(&mut reply[..])];
             let (input, output) = (Input::new(&readable), Output::new(&writable));
-            self.session.serve(&mut Scratch::new(), input, output, Patience::Storage)
+            self.session.serve(&mut self.session.scratch(), input, output, Patience::Storage)
         };
         match served {
             Served::Later(_) => return Some(self),

@@ -8,7 +8,7 @@ use std::thread;
 use rustix::io::Errno;
 
 use super::parked::Parked;
-use crate::fuse::{Carrier, Filesystem, Patience, Scratch, Served, Session};
+use crate::fuse::{Carrier, Filesystem, Patience, Served, Session};
 use crate::mem::{Input, Output, Segment};
 
 /// Room for the longest request or reply: the largest WRITE or READ, and what goes with it.
@@ -47,7 +47,7 @@ fn work<F: Filesystem + 'static>(
     device: &Arc<OwnedFd>,
     parked: &Parked<F>,
 ) -> io::Result<()> {
-    let mut scratch = Scratch::new();
+    let mut scratch = session.scratch();
     let (mut request, mut reply) = (vec![0; BUFFER], vec![0; BUFFER]);
     loop {
         let len = match rustix::io::read(device.as_fd(), &mut request) {

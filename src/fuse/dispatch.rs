@@ -1,6 +1,7 @@
 //! From an opcode and its arguments to one call of the file system.
 
 use super::abi::*;
+use super::account::Account;
 use super::args::Args;
 use super::dirents::DirSink;
 use super::errno::{Errno, Result};
@@ -23,6 +24,7 @@ pub(super) struct Request<'a> {
     pub(super) agreed: u64,
     pub(super) extensions: &'a [u8],
     pub(super) patience: Patience,
+    pub(super) account: &'a Account,
 }
 
 /// Where data comes from and goes to.
@@ -65,7 +67,11 @@ pub(super) fn call<F: Filesystem>(
     let (by, node) = (&request.caller(), request.node());
     let reply = room.reply;
     match request.opcode {
-        Opcode::Lookup => reply.put(&fs.lookup(by, node, args.name()?)?.to_wire())?,
+        Opcode::Lookup => {
+            let entry = fs.lookup(by, node, args.name()?)?;
+            request.account.negative.add(u64::from(entry.node == NodeId(0)));
+            reply.put(&entry.to_wire())?;
+        }
         Opcode::Getattr => {
             let arg: GetattrIn = args.fixed()?;
             let handle = (arg.getattr_flags & flags::getattr::FH != 0).then_some(Handle(arg.fh));
@@ -125,12 +131,16 @@ pub(super) fn call<F: Filesystem>(
         Opcode::Open => {
             let arg: OpenIn = args.fixed()?;
             let kill = arg.open_flags & flags::open::KILL_SUIDGID != 0;
-            reply.put(&fs.open(node, arg.flags, kill)?.to_wire())?;
+            let opened = fs.open(node, arg.flags, kill)?;
+            let keeps = opened.flags & flags::opened::KEEP_CACHE != 0;
+            request.account.kept.add(u64::from(keeps));
+            reply.put(&opened.to_wire())?;
         }
         Opcode::Read => {
             let arg: ReadIn = args.fixed()?;
             limit(reply, arg.size)?;
-            fs.read(node, Handle(arg.fh), arg.offset, request.patience, reply)?;
+            let size = fs.read(node, Handle(arg.fh), arg.offset, request.patience, reply)?;
+            request.account.read.add(size as u64);
         }
         Opcode::Write => {
             let arg: WriteIn = args.fixed()?;
@@ -141,6 +151,7 @@ pub(super) fn call<F: Filesystem>(
             data.truncate(arg.size as usize);
             let flags = (arg.flags, arg.write_flags);
             let size = fs.write(node, Handle(arg.fh), arg.offset, flags, &mut data)?;
+            request.account.written.add(size as u64);
             reply.put(&WriteOut { size: count32(size)?, padding: 0 })?;
         }
         Opcode::Statfs => reply.put(&fs.statfs(node)?)?,

@@ -15,6 +15,17 @@ macro_rules! errnos {
     ($($name:ident)*) => {
         #[expect(missing_docs, reason = "the names are errno(3)'s")]
         impl Errno { $(pub const $name: Errno = Errno(libc::$name);)* }
+
+        impl Errno {
+            /// Its name, if it is one of those above.
+            #[must_use]
+            pub fn name(self) -> Option<&'static str> {
+                $(if self == Errno::$name {
+                    return Some(stringify!($name));
+                })*
+                None
+            }
+        }
     };
 }
 

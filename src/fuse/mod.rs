@@ -4,6 +4,7 @@
 //! rest on `include/uapi/linux/fuse.h` (7.45) and `fs/fuse/` of Linux.
 
 pub mod abi;
+mod account;
 mod args;
 mod dirents;
 mod dispatch;
@@ -17,6 +18,7 @@ mod opcode;
 mod session;
 mod undo;
 
+pub use account::{OperationTotals, Totals};
 pub use dirents::{DirSink, Record};
 pub use errno::{Errno, Result};
 pub use extensions::SecurityContext;

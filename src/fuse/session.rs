@@ -2,11 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use zerocopy::FromBytes;
 
 use super::abi::{ForgetOne, InHeader, OutHeader};
+use super::account::{Account, Ledger, Totals};
 use super::args::Args;
 use super::dispatch::{Request, Room, call};
 use super::errno::{Errno, Result};
@@ -50,6 +51,7 @@ pub enum Patience {
 pub struct Scratch {
     request: Box<[u8]>,
     value: Box<[u8]>,
+    account: Arc<Account>,
 }
 
 impl Scratch {
@@ -59,12 +61,17 @@ impl Scratch {
     /// `XATTR_SIZE_MAX`, which is more than `PATH_MAX`.
     const VALUE: usize = 64 << 10;
 
-    /// Memory for one worker.
+    /// Memory for one worker, whose work counts for no session's [`Totals`].
     #[must_use]
     pub fn new() -> Self {
+        Self::with(Arc::new(Account::new()))
+    }
+
+    fn with(account: Arc<Account>) -> Self {
         Scratch {
             request: vec![0; Self::REQUEST].into_boxed_slice(),
             value: vec![0; Self::VALUE].into_boxed_slice(),
+            account,
         }
     }
 }
@@ -83,6 +90,7 @@ pub struct Session<F> {
     agreed: AtomicU64,
     /// Held while a session starts or ends, so that two do not mix.
     turn: Mutex<()>,
+    ledger: Ledger,
 }
 
 /// Bit 31 of INIT's flags is reserved for ever.
@@ -91,12 +99,36 @@ const STARTED: u64 = 1 << 31;
 impl<F: Filesystem> Session<F> {
     /// A session that waits for its INIT.
     pub fn new(fs: F, carrier: Carrier) -> Self {
-        Session { fs, carrier, agreed: AtomicU64::new(0), turn: Mutex::new(()) }
+        Session {
+            fs,
+            carrier,
+            agreed: AtomicU64::new(0),
+            turn: Mutex::new(()),
+            ledger: Ledger::default(),
+        }
     }
 
     /// The file system.
     pub fn filesystem(&self) -> &F {
         &self.fs
+    }
+
+    /// Memory for one worker of this session.
+    pub fn scratch(&self) -> Scratch {
+        Scratch::with(self.ledger.account())
+    }
+
+    /// What its workers have served.
+    pub fn totals(&self) -> Totals {
+        self.ledger.totals()
+    }
+
+    /// The accepted [`flags::init`](super::flags::init), while there is a guest.
+    pub fn agreed(&self) -> Option<u64> {
+        match self.agreed.load(Ordering::Acquire) {
+            0 => None,
+            word => Some(word & !STARTED),
+        }
     }
 
     /// Ends the session as if the guest had never been there: after a device reset, or when its
@@ -131,7 +163,9 @@ impl<F: Filesystem> Session<F> {
         if let Some(body) = body {
             input.truncate(body);
         }
-        match (opcode, body) {
+        let entry = scratch.account.open(opcode, patience);
+        let mut failed = None;
+        let served = match (opcode, body) {
             (Some(opcode), _) if opcode.is_silent() => {
                 if body.is_some() {
                     let _ = or_eio(|| {
@@ -141,14 +175,24 @@ impl<F: Filesystem> Session<F> {
                 }
                 Served::Silent
             }
-            (None, _) => answer(head.unique, output, |_| Err(Errno::ENOSYS)),
-            (_, None) => answer(head.unique, output, |_| Err(Errno::EINVAL)),
-            (Some(opcode), Some(_)) => answer(head.unique, output, |room| {
-                self.judge(opcode, &head, scratch, (input, patience), room).inspect_err(|error| {
+            (opcode, body) => answer(head.unique, output, |room| {
+                let judged = match (opcode, body) {
+                    (None, _) => Err(Errno::ENOSYS),
+                    (_, None) => Err(Errno::EINVAL),
+                    (Some(opcode), Some(_)) => {
+                        self.judge(opcode, &head, scratch, (input, patience), room)
+                    }
+                };
+                judged.inspect_err(|error| {
+                    failed = Some(*error);
                     log::trace!("{opcode:?} of node {}: {error:?}", head.nodeid);
                 })
             }),
+        };
+        if !matches!(served, Served::Later(_)) {
+            scratch.account.close(&entry, failed);
         }
+        served
     }
 
     /// Takes back what a reply handed out that could not be delivered: the other side will never
@@ -188,7 +232,8 @@ impl<F: Filesystem> Session<F> {
         let mut args = Args::new(copy);
         let extensions = args.tail(usize::from(head.total_extlen) * 8)?;
         let agreed = agreed.unwrap_or_default();
-        let request = Request { opcode, head, agreed, extensions, patience };
+        let account = &*scratch.account;
+        let request = Request { opcode, head, agreed, extensions, patience, account };
         let room = Room { data: input, reply, value: &mut scratch.value };
         match opcode {
             Opcode::Init => self.start(&mut args, room.reply),
@@ -197,14 +242,6 @@ impl<F: Filesystem> Session<F> {
                 Ok(())
             }
             _ => call(&self.fs, &request, args, room),
-        }
-    }
-
-    /// The flags of the session, if there is one.
-    fn agreed(&self) -> Option<u64> {
-        match self.agreed.load(Ordering::Acquire) {
-            0 => None,
-            word => Some(word & !STARTED),
         }
     }
 

@@ -60,6 +60,11 @@ impl Descriptors {
         Arc::new(Descriptors { budget: budget.max(16), open: AtomicUsize::new(0), clock })
     }
 
+    /// How many may be open.
+    pub(super) fn budget(&self) -> usize {
+        self.budget
+    }
+
     /// Descriptors that are open.
     pub(super) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)

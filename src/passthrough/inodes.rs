@@ -211,6 +211,15 @@ impl Inodes {
         self.slab.len()
     }
 
+    pub(super) fn for_each(&self, mut with: impl FnMut(&Inode)) {
+        self.slab.for_each(|_, inode| with(inode));
+    }
+
+    /// How many descriptors may be open on the guest's behalf.
+    pub(super) fn budget(&self) -> usize {
+        self.descriptors.budget()
+    }
+
     /// Descriptors that are open on the guest's behalf.
     pub(super) fn open_descriptors(&self) -> usize {
         self.descriptors.open()

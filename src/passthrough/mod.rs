@@ -21,6 +21,7 @@ mod locks;
 mod lookup;
 mod mounts;
 mod names;
+mod survey;
 mod sys;
 mod worker;
 mod xattrmap;
@@ -45,6 +46,7 @@ use crate::mem::{Input, Output, Slab};
 
 pub use config::{Cache, Config, FileHandles, Support, Xattrs};
 pub use ids::{BadIdRule, IdMap, IdRule};
+pub use survey::Survey;
 pub use xattrmap::{BadXattrMap, XattrMap};
 
 use descriptors::Descriptors;

@@ -121,7 +121,8 @@ fn wait_for_event<F: Filesystem + 'static>(retry: &Retry<Job<F>>, job: Job<F>) {
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    /// A thread serves one session only.
+    static SCRATCH: RefCell<Option<Scratch>> = const { RefCell::new(None) };
 }
 
 impl<F: Filesystem> Job<F> {
@@ -129,6 +130,7 @@ impl<F: Filesystem> Job<F> {
     fn serve(self) -> Option<Self> {
         let (input, output) = self.messages();
         let served = SCRATCH.with_borrow_mut(|scratch| {
+            let scratch = scratch.get_or_insert_with(|| self.session.scratch());
             self.session.serve(scratch, input, output, Patience::Storage)
         });
         match served {

@@ -56,13 +56,13 @@ pub(super) struct Device<F> {
 }
 
 impl<F: Filesystem + 'static> Device<F> {
-    pub(super) fn new(session: Session<F>, config: DeviceConfig) -> io::Result<Self> {
+    pub(super) fn new(session: Arc<Session<F>>, config: DeviceConfig) -> io::Result<Self> {
         let requests = config.cpus.clamp(4, 16).max(config.request_queues as usize);
         let queues: io::Result<_> =
             (0..=requests).map(|index| Queue::new(index).map(Arc::new)).collect();
         let shared = Shared {
             poll: config.poll,
-            session: Arc::new(session),
+            session,
             terms: CurrentTerms::default(),
             waiting: WaitingRoom::new(config.waiting_threads),
         };

@@ -15,6 +15,8 @@ mod ring;
 mod ring_tests;
 mod server;
 mod terms;
+mod traffic;
 
 pub use device::{DeviceConfig, MAX_REQUEST_QUEUES, Tag};
 pub use server::{ServeError, serve};
+pub use traffic::{QueueTotals, Traffic};

@@ -18,6 +18,7 @@ use super::lost;
 use super::memory::{Kept, Regions};
 use super::ring::{BadChain, Broken, Ring, RingSetup};
 use super::terms::{CurrentTerms, Terms};
+use super::traffic::QueueCounts;
 use crate::fuse::{Filesystem, Patience, Scratch, Served, Session};
 use crate::mem::{Input, Output, Segment, SegmentList};
 
@@ -32,6 +33,7 @@ pub(super) struct Setup {
     pub(super) error: Option<Arc<OwnedFd>>,
     pub(super) started: bool,
     pub(super) enabled: bool,
+    pub(super) counts: Arc<QueueCounts>,
 }
 
 /// What all queues of a device share.
@@ -109,6 +111,11 @@ impl Queue {
         gate.setup.started && is_it(&gate.setup.ring)
     }
 
+    /// What the queue has carried.
+    pub(super) fn counts(&self) -> Arc<QueueCounts> {
+        self.lock().setup.counts.clone()
+    }
+
     /// Runs `change` on the setup while no request is being served by the queue's thread.
     pub(super) fn at_rest<R>(&self, change: impl FnOnce(&mut Setup) -> R) -> R {
         let mut gate = self.hold();
@@ -138,6 +145,7 @@ impl Queue {
             log_at: setup.log_at,
             error: setup.error,
             enabled: setup.enabled,
+            counts: setup.counts,
             ..Setup::default()
         };
         self.release(gate);
@@ -151,6 +159,7 @@ impl Queue {
         shared.waiting.clear(self);
         drop(self.away.take_finished());
         gate.setup.enabled = false;
+        gate.setup.counts.nothing_is_in_flight();
         self.release(gate);
     }
 
@@ -202,7 +211,7 @@ impl Queue {
     }
 
     fn work<F: Filesystem + 'static>(self: &Arc<Self>, shared: &Shared<F>) {
-        let mut scratch = Scratch::new();
+        let mut scratch = shared.session.scratch();
         // Queue 0 carries FORGETs, and the others requests.
         let mut idle =
             if self.index == 0 { Idle::Gather } else { Idle::Poll(Poll::new(shared.poll)) };
@@ -271,6 +280,7 @@ impl Queue {
                 }
                 if ring.ask_for_kick() {
                     lost::report();
+                    setup.counts.sleeps.add(1);
                     idle.sleep(|| self.wake.wait_or(setup.kick.as_deref()));
                 }
                 ring.refuse_kicks();
@@ -313,6 +323,7 @@ impl Queue {
                 Ok(head) => head,
                 Err(broken) => break Err(broken),
             };
+            setup.counts.taken.add(1);
             ring.look_ahead();
             readable.clear();
             writable.clear();
@@ -360,6 +371,7 @@ fn give_back(terms: &Terms, setup: &Setup, ring: &mut Ring<'_>, finished: Vec<Fi
 /// Gives a request back, of whose buffers so many bytes were written.
 fn complete(terms: &Terms, setup: &Setup, ring: &mut Ring<'_>, head: u16, written: u32) {
     let offset = ring.complete(head, written);
+    setup.counts.given_back.add(1);
     if let Some(log) = &terms.log {
         // The element, and the index in front of all elements.
         let at = setup.log_at.unwrap_or(setup.ring.used);
@@ -397,6 +409,7 @@ fn log_writes(terms: &Terms, regions: &Regions, written: &[Segment<'_>], mut len
 }
 
 fn signal(setup: &Setup) {
+    setup.counts.signals.add(1);
     notify(setup.call.as_ref());
 }
 

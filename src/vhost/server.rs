@@ -9,6 +9,7 @@ use vhost::vhost_user::{BackendReqHandler, Error as MessageError};
 
 use super::device::{Device, DeviceConfig};
 use super::frontend::Frontend;
+use super::traffic::Traffic;
 use crate::fuse::{Filesystem, Session};
 
 /// Serving a front-end ended with an error.
@@ -50,10 +51,12 @@ const PATIENCE: u32 = 64;
 /// Serving could not begin, or the front-end does not keep to the vhost-user protocol at all.
 pub fn serve<F: Filesystem + 'static>(
     stream: UnixStream,
-    session: Session<F>,
+    session: Arc<Session<F>>,
     config: DeviceConfig,
+    traffic: &Traffic,
 ) -> Result<(), ServeError> {
     let device = Arc::new(Device::new(session, config)?);
+    traffic.watch(device.queues.iter().map(|queue| queue.counts()).collect());
     let frontend = Arc::new(Frontend::new(device.clone()));
     let mut messages = BackendReqHandler::from_stream(stream, frontend);
     let mut refused = 0;

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod buffers;
+mod control;
 mod files;
 mod hostile;
 mod locks;

@@ -78,6 +78,37 @@ fn a_descriptor_is_written_to_and_closed_when_front_ends_may_connect() {
 }
 
 #[test]
+fn everybody_is_told_from_inside_every_sandbox() {
+    for sandbox in ["namespace", "chroot", "none"] {
+        if sandbox == "chroot" && !is_root() {
+            continue;
+        }
+        let place = Place::new();
+        let path = place.path("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(LONG)).unwrap();
+        let before = format!("exec 9>&1 1>/dev/null; export NOTIFY_SOCKET={}", path.display());
+        let mut command = place.shell(&before);
+        command.arg("--socket-path").arg(place.path("sock"));
+        command.args(["--ready-fd", "9", "--sandbox", sandbox, "--log-format=json"]);
+        let (mut ready, writer) = std::io::pipe().unwrap();
+        command.stdout(writer);
+        let process = Process::start(command).unwrap();
+        let mut said = String::new();
+        ready.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "\n", "{sandbox}");
+        use_it(UnixStream::connect(place.path("sock")).unwrap());
+        for expected in ["READY=1\n", "STATUS=Serving", "STOPPING=1\n"] {
+            let mut said = [0; 200];
+            let len = socket.recv(&mut said).unwrap();
+            let said = String::from_utf8_lossy(&said[..len]);
+            assert!(said.starts_with(expected), "{sandbox}: {said}");
+        }
+        assert!(ends_well(process).lines().all(|line| line.starts_with("{\"time\":\"")));
+    }
+}
+
+#[test]
 fn a_start_that_fails_says_nothing_to_that_descriptor() {
     let place = Place::new();
     let mut command = place.shell("exec 9>&1 1>/dev/null");

@@ -35,7 +35,7 @@ impl LogOptions {
     }
 }
 
-fn level(text: &str) -> Result<LevelFilter, &'static str> {
+pub(super) fn level(text: &str) -> Result<LevelFilter, &'static str> {
     match text {
         // The C daemon's word.
         "err" => Ok(LevelFilter::Error),

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod ctl;
 mod explain;
 mod log_options;
 mod serve;
@@ -14,6 +15,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use super::error::StartError;
 use super::sandbox::SandboxOptions;
 use super::share::ShareOptions;
+pub(super) use ctl::{CtlSettings, Question};
 use explain::explain;
 pub(super) use log_options::{LogFormat, LogOptions};
 use serve::ServeOptions;
@@ -42,6 +44,8 @@ Exit codes: 0 the front-end has disconnected, or a signal ended the daemon; 1 it
 enum Command {
     /// Mount a host directory on this host, through Linux's FUSE client
     Mount(MountSettings),
+    /// Look into a running daemon, and tell it what to do
+    Ctl(CtlSettings),
 }
 
 /// What to mount where, and how.
@@ -72,6 +76,7 @@ pub(super) struct MountSettings {
 pub(super) enum Wish {
     Serve(Box<Settings>),
     Mount(Box<MountSettings>),
+    Ctl(CtlSettings),
     /// Text for the standard output: help, version or capabilities.
     Print(String),
 }
@@ -92,6 +97,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, St
         Ok(Arguments { command: Some(Command::Mount(settings)), .. }) => {
             Ok(Wish::Mount(Box::new(settings)))
         }
+        Ok(Arguments { command: Some(Command::Ctl(settings)), .. }) => Ok(Wish::Ctl(settings)),
         Ok(Arguments { serve, .. }) if serve.print_capabilities => {
             Ok(Wish::Print(format!("{CAPABILITIES}\n")))
         }

@@ -72,6 +72,10 @@ pub(super) struct ServeOptions {
     #[arg(long, help_heading = "Process")]
     daemonize: bool,
 
+    /// Answer `ferryfs ctl` on this socket, which only our user may connect to
+    #[arg(long, value_name = "PATH", help_heading = "Process")]
+    control: Option<PathBuf>,
+
     /// Write a newline to this descriptor and close it once front-ends may connect
     #[arg(long, value_name = "N", help_heading = "Process")]
     ready_fd: Option<RawFd>,
@@ -126,6 +130,7 @@ pub(in super::super) struct Settings {
     pub(in super::super) sandbox: SandboxOptions,
     pub(in super::super) daemonize: bool,
     pub(in super::super) ready_fd: Option<RawFd>,
+    pub(in super::super) control: Option<PathBuf>,
     pub(in super::super) log: LogOptions,
 }
 
@@ -178,6 +183,7 @@ impl ServeOptions {
             sandbox: self.sandbox,
             daemonize: self.daemonize,
             ready_fd: self.ready_fd,
+            control: self.control,
             log,
         })
     }

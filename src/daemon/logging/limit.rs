@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use log::{Level, Record};
 
+use super::ASKED_FOR;
+
 /// So many messages from one place in the source are logged in [`WINDOW`].
 const BURST: u64 = 20;
 const WINDOW: Duration = Duration::from_secs(10);
@@ -31,9 +33,9 @@ pub(super) enum Verdict {
 }
 
 impl Limit {
-    /// Whether a message is logged. Who asks for debug messages gets them all.
+    /// Whether a message is logged. Who asks for messages gets them all.
     pub(super) fn judge(&self, record: &Record<'_>, now: Instant) -> Verdict {
-        if record.level() >= Level::Debug {
+        if record.level() >= Level::Debug || record.target() == ASKED_FOR {
             return Verdict::Log { left_out: 0 };
         }
         let place = (record.file_static().unwrap_or_default(), record.line().unwrap_or_default());

@@ -13,12 +13,15 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Instant, SystemTime};
 
 use env_filter::Filter;
-use log::{Log, Metadata, Record};
+use log::{LevelFilter, Log, Metadata, Record};
 
 use super::args::{LogFormat, LogOptions};
 use limit::{Limit, Verdict};
 use line::{Form, Message};
 use syslog::Syslog;
+
+/// The target of messages that the administrator has asked for: all of them are logged.
+pub(super) const ASKED_FOR: &str = "ferryfs";
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
@@ -53,6 +56,14 @@ pub(super) fn start(options: &LogOptions) {
     }
     if let Some(error) = bad_wish {
         log::warn!("RUST_LOG is not a filter ({error}); logging as --log-level says");
+    }
+}
+
+/// Logs at another level from now on.
+pub(super) fn set_level(level: LevelFilter) {
+    if let Some(logger) = LOGGER.get() {
+        logger.level.store(level as u8, Ordering::Relaxed);
+        log::set_max_level(level);
     }
 }
 

@@ -17,6 +17,9 @@ pub(in crate::daemon) trait Outside {
     /// A signal asks the daemon to end.
     fn asked_to_end(&mut self) -> Ending;
 
+    /// SIGUSR1 asks for what the serving process has done so far.
+    fn asked_to_report(&mut self) {}
+
     /// The serving process has ended, or is about to.
     fn ended(&mut self);
 }
@@ -48,7 +51,8 @@ pub(super) struct Parent {
 }
 
 /// Signals that the waiting process waits for.
-const AWAITED: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD];
+const AWAITED: [libc::c_int; 5] =
+    [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD, libc::SIGUSR1];
 
 /// Keeps signals that would end this process until [`Child::supervise`] waits for them, so that
 /// nothing is left behind that was made before.
@@ -68,6 +72,9 @@ pub(super) fn split(namespaces: libc::c_int) -> io::Result<Side> {
     match unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) } {
         -1 => Err(io::Error::last_os_error()),
         0 => {
+            // Who sends it to all processes of the daemon does not mean to end this one.
+            // SAFETY: it installs no handler.
+            unsafe { libc::signal(libc::SIGUSR1, libc::SIG_IGN) };
             mask(libc::SIG_UNBLOCK)?;
             Ok(Side::Inside(Parent { channel: childs }))
         }
@@ -100,7 +107,9 @@ impl Child {
     pub(super) fn supervise(self, mut outside: impl Outside) -> ExitCode {
         loop {
             let signal = wait_for_signal();
-            if signal != libc::SIGCHLD {
+            if signal == libc::SIGUSR1 {
+                outside.asked_to_report();
+            } else if signal != libc::SIGCHLD {
                 log::info!("Ended by signal {signal}");
                 if outside.asked_to_end() == Ending::Kill {
                     outside.ended();

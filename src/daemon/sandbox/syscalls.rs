@@ -33,6 +33,9 @@ const PRCTLS: &[u32] = &[
     libc::PR_SET_VMA.cast_unsigned(),
 ];
 
+/// How long who asks by the control socket is waited for.
+const TIMEOUTS: &[u32] = &[bits(libc::SO_RCVTIMEO), bits(libc::SO_SNDTIMEO)];
+
 const fn bits(flags: c_int) -> u32 {
     flags.cast_unsigned()
 }
@@ -128,6 +131,7 @@ pub(super) const EVERYWHERE: &[(c_long, Rule)] = &[
     (libc::SYS_recvmsg, Rule::Any),
     (libc::SYS_sendmsg, Rule::Any),
     (libc::SYS_sendto, Rule::Any),
+    (libc::SYS_setsockopt, Rule::OneOf(2, TIMEOUTS)),
     (libc::SYS_shutdown, Rule::Any),
     // What the libraries do for threads, memory, time and random numbers.
     (libc::SYS_brk, Rule::Any),

@@ -1,0 +1,54 @@
+//! What is held for a guest, for whoever wants to know.
+
+use super::Passthrough;
+
+/// What is held for a guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Inodes that the guest knows, the root included.
+    pub inodes: usize,
+    /// Those of them that are directories.
+    pub directories: usize,
+    /// Those of them that are regular files.
+    pub files: usize,
+    /// Those of them that have a descriptor now.
+    pub pinned: usize,
+    /// Those of them that their file handle opens.
+    pub by_handle: usize,
+    /// Files that the guest has open.
+    pub open_files: usize,
+    /// Directories that the guest has open.
+    pub open_directories: usize,
+    /// Descriptors that are held for the guest.
+    pub descriptors: usize,
+    /// How many may be.
+    pub budget: usize,
+}
+
+impl Passthrough {
+    /// What is held for the guest. Looks at every inode.
+    #[must_use]
+    pub fn survey(&self) -> Survey {
+        let mut survey = Survey {
+            inodes: self.inodes(),
+            open_files: self.files.len(),
+            open_directories: self.dirs.len(),
+            descriptors: self.descriptors(),
+            budget: self.budget(),
+            ..Survey::default()
+        };
+        self.inodes.for_each(|inode| {
+            survey.directories += usize::from(inode.is_dir());
+            survey.files += usize::from(inode.kind == libc::S_IFREG);
+            survey.pinned += usize::from(inode.is_pinned());
+            survey.by_handle += usize::from(inode.opens_by_handle());
+        });
+        survey
+    }
+
+    /// How many descriptors may be held for the guest.
+    #[must_use]
+    pub fn budget(&self) -> usize {
+        self.inodes.budget()
+    }
+}
