@@ -101,7 +101,7 @@ _ferryfs() {
 
     case "${cmd}" in
         ferryfs)
-            opts="-o -d -f -h -V --shared-dir --require-mountpoint --socket-path --socket-group --fd --tag --num-request-queues --thread-pool-size --readonly --cache --attr-timeout --entry-timeout --negative-timeout --no-readdirplus --readdirplus --writeback --no-writeback --allow-direct-io --no-allow-direct-io --allow-mmap --preserve-noatime --xattr --no-xattr --xattrmap --xattr-preset --posix-acl --security-label --killpriv-v2 --no-killpriv-v2 --translate-uid --translate-gid --map-owner --inode-file-handles --announce-submounts --no-announce-submounts --posix-lock --no-posix-lock --flock --no-flock --rlimit-nofile --daemonize --control --ready-fd --log-level --syslog --log-format --sandbox --seccomp --modcaps --uid-map --gid-map --migration-mode --migration-on-error --migration-verify-handles --migration-confirm-paths --print-capabilities --help --version mount ctl help"
+            opts="-o -d -f -h -V --shared-dir --require-mountpoint --socket-path --socket-group --fd --tag --num-request-queues --thread-pool-size --poll-us --readonly --cache --attr-timeout --entry-timeout --negative-timeout --no-readdirplus --readdirplus --writeback --no-writeback --allow-direct-io --no-allow-direct-io --allow-mmap --preserve-noatime --xattr --no-xattr --xattrmap --xattr-preset --posix-acl --security-label --killpriv-v2 --no-killpriv-v2 --translate-uid --translate-gid --map-owner --inode-file-handles --announce-submounts --no-announce-submounts --posix-lock --no-posix-lock --flock --no-flock --rlimit-nofile --daemonize --control --ready-fd --log-level --syslog --log-format --sandbox --seccomp --modcaps --uid-map --gid-map --migration-mode --migration-on-error --migration-verify-handles --migration-confirm-paths --print-capabilities --help --version mount ctl help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -132,6 +132,10 @@ _ferryfs() {
                     return 0
                     ;;
                 --thread-pool-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --poll-us)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_ferryfs_global_optspecs
-    string join \n shared-dir= require-mountpoint socket-path= socket-group= fd= tag= num-request-queues= thread-pool-size= readonly cache= attr-timeout= entry-timeout= negative-timeout= no-readdirplus readdirplus writeback no-writeback allow-direct-io no-allow-direct-io allow-mmap preserve-noatime xattr no-xattr xattrmap= xattr-preset= posix-acl= security-label= killpriv-v2 no-killpriv-v2 translate-uid= translate-gid= map-owner= inode-file-handles= announce-submounts no-announce-submounts posix-lock no-posix-lock flock no-flock rlimit-nofile= daemonize control= ready-fd= log-level= syslog log-format= sandbox= seccomp= modcaps= uid-map= gid-map= migration-mode= migration-on-error= migration-verify-handles migration-confirm-paths print-capabilities o= d f h/help V/version
+    string join \n shared-dir= require-mountpoint socket-path= socket-group= fd= tag= num-request-queues= thread-pool-size= poll-us= readonly cache= attr-timeout= entry-timeout= negative-timeout= no-readdirplus readdirplus writeback no-writeback allow-direct-io no-allow-direct-io allow-mmap preserve-noatime xattr no-xattr xattrmap= xattr-preset= posix-acl= security-label= killpriv-v2 no-killpriv-v2 translate-uid= translate-gid= map-owner= inode-file-handles= announce-submounts no-announce-submounts posix-lock no-posix-lock flock no-flock rlimit-nofile= daemonize control= ready-fd= log-level= syslog log-format= sandbox= seccomp= modcaps= uid-map= gid-map= migration-mode= migration-on-error= migration-verify-handles migration-confirm-paths print-capabilities o= d f h/help V/version
 end
 
 function __fish_ferryfs_needs_command
@@ -31,6 +31,7 @@ complete -c ferryfs -n "__fish_ferryfs_needs_command" -l fd -d 'Use this descrip
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l tag -d 'Mount tag to offer to front-ends that take it from the device (1 to 36 bytes)' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l num-request-queues -d 'Request queues that the device\'s config space names' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l thread-pool-size -d 'Threads for requests that wait for storage, at most [default: 16, as with 0]' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l poll-us -d 'Microseconds for which a queue may look for the next request before it sleeps, if requests come that soon and nobody else needs the processor [default: 50, or 0 with one processor]' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l cache -d 'What a guest may keep in its cache: auto (a second, data while the file is unchanged), always, metadata (no data) or never' -r -f -a "auto\t''
 always\t''
 metadata\t''
