@@ -105,6 +105,10 @@ const LINES: &[(&str, &str)] = &[
         "virtme-ng, cache",
         "--syslog --no-announce-submounts --socket-path SOCK --shared-dir DIR --sandbox none -o cache=always",
     ),
+    (
+        "virtme-ng 1.42",
+        "--syslog --no-announce-submounts --posix-acl --readonly --socket-path SOCK --shared-dir DIR --sandbox none --cache always",
+    ),
     ("Incus", "--fd=3 --cache=metadata --shared-dir=DIR --posix-acl=auto"),
     (
         "Incus, ids",

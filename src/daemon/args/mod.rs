@@ -43,7 +43,7 @@ Exit codes: 0 the front-end has disconnected, or a signal ended the daemon; 1 it
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Mount a host directory on this host, through Linux's FUSE client
-    Mount(MountSettings),
+    Mount(Box<MountSettings>),
     /// Look into a running daemon, and tell it what to do
     Ctl(CtlSettings),
 }
@@ -95,7 +95,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, St
         .and_then(|matches| Arguments::from_arg_matches(&matches));
     match arguments {
         Ok(Arguments { command: Some(Command::Mount(settings)), .. }) => {
-            Ok(Wish::Mount(Box::new(settings)))
+            Ok(Wish::Mount(settings))
         }
         Ok(Arguments { command: Some(Command::Ctl(settings)), .. }) => Ok(Wish::Ctl(settings)),
         Ok(Arguments { serve, .. }) if serve.print_capabilities => {
