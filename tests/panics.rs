@@ -79,7 +79,8 @@ fn a_request_that_makes_us_panic_gets_eio_and_the_device_lives() {
     std::thread::scope(|scope| {
         let server = scope.spawn(|| {
             let (stream, _) = listener.accept().unwrap();
-            vhost::serve(stream, Session::new(Buggy, Carrier::VIRTIO), config)
+            let session = Session::new(Buggy, Carrier::VIRTIO).into();
+            vhost::serve(stream, session, config, &vhost::Traffic::default())
         });
         let mut guest = Guest::connect(&socket, Setup::default()).unwrap();
         let mut hiprio = guest.client(0).unwrap();

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_ferryfs_global_optspecs
-    string join \n shared-dir= require-mountpoint socket-path= socket-group= fd= tag= num-request-queues= thread-pool-size= poll-us= readonly cache= attr-timeout= entry-timeout= negative-timeout= no-readdirplus readdirplus writeback no-writeback allow-direct-io no-allow-direct-io allow-mmap preserve-noatime xattr no-xattr xattrmap= xattr-preset= posix-acl= security-label= killpriv-v2 no-killpriv-v2 translate-uid= translate-gid= map-owner= inode-file-handles= announce-submounts no-announce-submounts posix-lock no-posix-lock flock no-flock rlimit-nofile= daemonize control= ready-fd= log-level= syslog log-format= sandbox= seccomp= modcaps= uid-map= gid-map= migration-mode= migration-on-error= migration-verify-handles migration-confirm-paths print-capabilities o= d f h/help V/version
+    string join \n shared-dir= require-mountpoint socket-path= socket-group= fd= tag= num-request-queues= thread-pool-size= poll-us= readonly cache= attr-timeout= entry-timeout= negative-timeout= no-readdirplus readdirplus writeback no-writeback allow-direct-io no-allow-direct-io allow-mmap preserve-noatime xattr no-xattr xattrmap= xattr-preset= posix-acl= security-label= killpriv-v2 no-killpriv-v2 translate-uid= translate-gid= map-owner= inode-file-handles= announce-submounts no-announce-submounts posix-lock no-posix-lock flock no-flock rlimit-nofile= sandbox= seccomp= modcaps= uid-map= gid-map= daemonize control= ready-fd= log-level= syslog log-format= migration-mode= migration-on-error= migration-verify-handles migration-confirm-paths print-capabilities o= d f h/help V/version
 end
 
 function __fish_ferryfs_needs_command
@@ -54,21 +54,22 @@ complete -c ferryfs -n "__fish_ferryfs_needs_command" -l inode-file-handles -d '
 prefer\t''
 mandatory\t''"
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l rlimit-nofile -d 'Limit of open files to set [default: the hard limit, at most 1000000]; 0 leaves it alone' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l sandbox -d 'What the daemon sees of the host: namespace (nothing but the share, in namespaces of its own), chroot (nothing but the share; for root only), none (what its user sees) or auto (the first of these that can be had)' -r -f -a "namespace\t''
+chroot\t''
+none\t''
+auto\t''"
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l seccomp -d 'What happens if the daemon makes a system call that it has no use for: kill, trap, log, or none to allow all' -r -f -a "kill\t''
+trap\t''
+log\t''
+none\t''"
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l modcaps -d 'Capabilities of root to keep or to drop besides the usual, as "+sys_admin:-mknod"' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l uid-map -d 'User ids of the namespace, as ":INSIDE:HOST:COUNT:"; may be repeated [default: the daemon\'s own, for other users than root]' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l gid-map -d 'Group ids of the namespace, as --uid-map' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l control -d 'Answer `ferryfs ctl` on this socket, which only our user may connect to' -r -F
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l ready-fd -d 'Write a newline to this descriptor and close it once front-ends may connect' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l log-level -d 'How much to log: off, error, warn, info, debug or trace; RUST_LOG overrides it' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l log-format -d 'How to write the log: text, or json (an object a line)' -r -f -a "text\t'A line with its time and level'
 json\t'A JSON object a line'"
-complete -c ferryfs -n "__fish_ferryfs_needs_command" -l sandbox -r -f -a "namespace\t''
-chroot\t''
-none\t''"
-complete -c ferryfs -n "__fish_ferryfs_needs_command" -l seccomp -r -f -a "none\t''
-kill\t''
-log\t''
-trap\t''"
-complete -c ferryfs -n "__fish_ferryfs_needs_command" -l modcaps -r
-complete -c ferryfs -n "__fish_ferryfs_needs_command" -l uid-map -r
-complete -c ferryfs -n "__fish_ferryfs_needs_command" -l gid-map -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l migration-mode -r -f -a "find-paths\t''
 file-handles\t''"
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l migration-on-error -r -f -a "abort\t''
@@ -128,6 +129,17 @@ complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l inode-file-han
 prefer\t''
 mandatory\t''"
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l rlimit-nofile -d 'Limit of open files to set [default: the hard limit, at most 1000000]; 0 leaves it alone' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l sandbox -d 'What the daemon sees of the host: namespace (nothing but the share, in namespaces of its own), chroot (nothing but the share; for root only), none (what its user sees) or auto (the first of these that can be had)' -r -f -a "namespace\t''
+chroot\t''
+none\t''
+auto\t''"
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l seccomp -d 'What happens if the daemon makes a system call that it has no use for: kill, trap, log, or none to allow all' -r -f -a "kill\t''
+trap\t''
+log\t''
+none\t''"
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l modcaps -d 'Capabilities of root to keep or to drop besides the usual, as "+sys_admin:-mknod"' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l uid-map -d 'User ids of the namespace, as ":INSIDE:HOST:COUNT:"; may be repeated [default: the daemon\'s own, for other users than root]' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l gid-map -d 'Group ids of the namespace, as --uid-map' -r
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l threads -d 'Threads that serve requests [default: one a CPU]' -r
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l log-level -d 'How much to log: off, error, warn, info, debug or trace; RUST_LOG overrides it' -r
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l log-format -d 'How to write the log: text, or json (an object a line)' -r -f -a "text\t'A line with its time and level'

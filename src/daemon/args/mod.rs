@@ -94,9 +94,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, St
         .try_get_matches_from(std::iter::once(program).chain(args))
         .and_then(|matches| Arguments::from_arg_matches(&matches));
     match arguments {
-        Ok(Arguments { command: Some(Command::Mount(settings)), .. }) => {
-            Ok(Wish::Mount(settings))
-        }
+        Ok(Arguments { command: Some(Command::Mount(settings)), .. }) => Ok(Wish::Mount(settings)),
         Ok(Arguments { command: Some(Command::Ctl(settings)), .. }) => Ok(Wish::Ctl(settings)),
         Ok(Arguments { serve, .. }) if serve.print_capabilities => {
             Ok(Wish::Print(format!("{CAPABILITIES}\n")))
