@@ -147,15 +147,28 @@ fn read(mut file: &File) -> io::Result<String> {
     Ok(text)
 }
 
+/// Linux looks a name up again once if its file is gone before it is opened. Where the host replaces
+/// it every few milliseconds and the guest is slow, that is not always enough.
+fn patiently<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let stale = |error: &io::Error| error.kind() == ErrorKind::StaleNetworkFileHandle;
+    for _ in 0..10 {
+        match open() {
+            Err(error) if stale(&error) => {}
+            opened => return opened,
+        }
+    }
+    open()
+}
+
 fn replaced_file(mount: &Mount<'_>, _: u64) -> Checked {
     let asked = now();
-    let file = File::open(mount.at("replaced"))?;
+    let file = patiently(|| File::open(mount.at("replaced")))?;
     mount.seen(version(&read(&file)?)?, asked);
     Ok(())
 }
 
 fn open_file(mount: &Mount<'_>, _: u64) -> Checked {
-    let file = File::open(mount.at("replaced"))?;
+    let file = patiently(|| File::open(mount.at("replaced")))?;
     let before = version(&read(&file)?)?;
     let ino = file.metadata()?.ino();
     std::thread::sleep(Duration::from_millis(20));
@@ -171,8 +184,9 @@ fn open_file(mount: &Mount<'_>, _: u64) -> Checked {
 
 fn replaced_directory(mount: &Mount<'_>, _: u64) -> Checked {
     let asked = now();
-    let folder =
-        openat(CWD, mount.at("folder"), OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty())?;
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY;
+    let open = || Ok(openat(CWD, mount.at("folder"), flags, Mode::empty())?);
+    let folder = patiently(open)?;
     let mut versions = Vec::new();
     for name in 0..TOGETHER {
         match openat(folder.as_fd(), name.to_string(), OFlags::RDONLY, Mode::empty()) {
@@ -209,13 +223,13 @@ fn blinks(mount: &Mount<'_>, _: u64) -> Checked {
     match fs::symlink_metadata(&path) {
         Err(error) if gone(&error) => return Ok(()),
         Err(error) => return Err(format!("lstat: {error}").into()),
-        Ok(meta) if meta.is_file() => match fs::read_to_string(&path) {
+        Ok(meta) if meta.is_file() => match patiently(|| fs::read_to_string(&path)) {
             Ok(text) if text == "file" || text.is_empty() => {}
             Ok(text) => return Err(format!("a file with {text:?}").into()),
             Err(error) if gone(&error) || error.kind() == ErrorKind::IsADirectory => {}
             Err(error) => return Err(format!("open: {error}").into()),
         },
-        Ok(meta) if meta.is_dir() => match fs::read_dir(&path) {
+        Ok(meta) if meta.is_dir() => match patiently(|| fs::read_dir(&path)) {
             Ok(mut entries) => {
                 if let Some(entry) = entries.next() {
                     return Err(format!("an entry: {entry:?}").into());
@@ -224,7 +238,7 @@ fn blinks(mount: &Mount<'_>, _: u64) -> Checked {
             Err(error) if gone(&error) || error.kind() == ErrorKind::NotADirectory => {}
             Err(error) => return Err(format!("opendir: {error}").into()),
         },
-        Ok(_) => match fs::read_link(&path) {
+        Ok(_) => match patiently(|| fs::read_link(&path)) {
             Ok(target) if target == Path::new("target") => {}
             Ok(target) => return Err(format!("a link to {target:?}").into()),
             Err(error) if gone(&error) || error.kind() == ErrorKind::InvalidInput => {}
@@ -257,7 +271,7 @@ fn list(mount: &Mount<'_>, round: u64) -> Checked {
 
 fn moves(mount: &Mount<'_>, _: u64) -> Checked {
     for place in ["here/moves", "there/moved", "moving"] {
-        match File::open(mount.at(place)) {
+        match patiently(|| File::open(mount.at(place))) {
             Ok(file) => {
                 if version(&read(&file)?)? != 1 {
                     return Err(format!("{place} is another file").into());
