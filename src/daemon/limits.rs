@@ -35,3 +35,15 @@ pub(super) fn for_the_guest(limit: u64) -> usize {
     let left = limit.saturating_sub(RESERVE).max(limit / 2);
     usize::try_from(left).unwrap_or(usize::MAX)
 }
+
+/// What an inode that the guest knows takes of our memory, at most: itself, and its places in
+/// tables that grow by doubling.
+const INODE: u64 = 512;
+
+/// How many inodes the guest may know, unless that is asked for: they take up to an eighth of the
+/// host's memory.
+pub(super) fn inodes() -> usize {
+    let host = rustix::system::sysinfo();
+    let bytes = host.totalram.saturating_mul(host.mem_unit.into());
+    usize::try_from(bytes / 8 / INODE).unwrap_or(usize::MAX)
+}

@@ -155,6 +155,11 @@ pub(super) struct ShareOptions {
     #[arg(long, overrides_with = "flock", hide = true)]
     no_flock: bool,
 
+    /// Inodes that the guest may know at a time [default: as many as need an eighth of the host's
+    /// memory at most]
+    #[arg(long, value_name = "N", help_heading = "Process")]
+    inode_limit: Option<usize>,
+
     /// Limit of open files to set [default: the hard limit, at most 1000000]; 0 leaves it alone
     #[arg(long, value_name = "N", help_heading = "Process")]
     rlimit_nofile: Option<u64>,
@@ -285,6 +290,7 @@ impl ShareOptions {
         let (uids, gids) = self.ids(has_one_id)?;
         Ok(Config {
             descriptors,
+            inodes: self.inode_limit.unwrap_or_else(limits::inodes),
             file_handles: self.inode_file_handles.0,
             uids,
             gids,

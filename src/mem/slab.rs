@@ -38,6 +38,7 @@ struct Slot<T> {
 pub struct Slab<T> {
     blocks: Box<[AtomicPtr<Slot<T>>]>,
     free: Mutex<Free>,
+    limit: usize,
 }
 
 /// Which slots are free. Index 0 never is, so no id is 0 and the first id is 1.
@@ -61,9 +62,15 @@ unsafe impl<T: Send + Sync> Send for Slab<T> {}
 unsafe impl<T: Send + Sync> Sync for Slab<T> {}
 
 impl<T> Slab<T> {
-    /// An empty table.
+    /// An empty table for as many values as there are ids.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_limit(1 << INDEX_BITS)
+    }
+
+    /// An empty table for at most `limit` values.
+    #[must_use]
+    pub fn with_limit(limit: usize) -> Self {
         let free = Free {
             generation: 0,
             slots: Vec::new(),
@@ -73,7 +80,7 @@ impl<T> Slab<T> {
             len: 0,
         };
         let blocks = (0..BLOCKS).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
-        Slab { blocks, free: Mutex::new(free) }
+        Slab { blocks, free: Mutex::new(free), limit }
     }
 
     /// Number of values that have not been removed.
@@ -94,6 +101,9 @@ impl<T> Slab<T> {
     /// Gives `value` back if 2^26 - 1 values are stored already.
     pub fn insert(&self, value: T) -> Result<u64, T> {
         let mut free = self.free();
+        if free.len >= self.limit {
+            return Err(value);
+        }
         let Some(index) = free.claim(|block| self.allocate(block)) else {
             return Err(value);
         };
@@ -315,6 +325,17 @@ impl<T> Drop for Pin<'_, T> {
 mod tests {
     use super::*;
     use std::sync::Arc;
+
+    #[test]
+    fn a_table_holds_no_more_than_it_may() {
+        let slab = Slab::with_limit(2);
+        let first = slab.insert(1).unwrap();
+        slab.insert(2).unwrap();
+        assert_eq!(slab.insert(3), Err(3));
+        assert!(slab.remove(first));
+        slab.insert(3).unwrap();
+        assert_eq!(slab.insert(4), Err(4));
+    }
 
     #[test]
     fn the_first_id_is_1_and_ids_find_their_values() {

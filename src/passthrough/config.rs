@@ -57,6 +57,8 @@ pub enum Cache {
 pub struct Config {
     /// How many descriptors may be held for the guest.
     pub descriptors: usize,
+    /// How many inodes the guest may know at a time; it gets `ENFILE` for more.
+    pub inodes: usize,
     /// How inodes are kept.
     pub file_handles: FileHandles,
     /// How user ids are translated.
@@ -111,6 +113,7 @@ impl Config {
         });
         Config {
             descriptors: 4096,
+            inodes: 1 << 26,
             file_handles: FileHandles::Prefer,
             uids: IdMap::default(),
             gids: IdMap::default(),

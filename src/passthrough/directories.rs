@@ -1,8 +1,9 @@
 //! Open directories.
 
+use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{OFlags, SeekFrom};
 
@@ -33,6 +34,29 @@ struct Stream {
     offset: u64,
     /// The request before this one came to the end after some entries: this one is to say so.
     ended: bool,
+    /// The records had to go; the directory's own position is behind them.
+    lost: bool,
+}
+
+/// Directories of which something was read and not yet given, the oldest first. There are few:
+/// a guest may have as many directories open as it likes.
+#[derive(Default)]
+pub(super) struct Listings(Mutex<VecDeque<Handle>>);
+
+/// So many directories may hold a batch.
+const MOST: usize = 256;
+
+impl Listings {
+    /// One more holds a batch. Returns the one that is to give up its own.
+    fn add(&self, handle: Handle) -> Option<Handle> {
+        let mut handles = self.handles();
+        handles.push_back(handle);
+        if handles.len() > MOST { handles.pop_front() } else { None }
+    }
+
+    fn handles(&self) -> MutexGuard<'_, VecDeque<Handle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl AsFd for OpenDir {
@@ -60,15 +84,17 @@ impl Passthrough {
     pub(super) fn read_dir(
         &self,
         node: NodeId,
-        dir: &OpenDir,
+        handle: Handle,
         offset: u64,
         sink: &mut DirSink<'_, '_>,
     ) -> Result<()> {
+        let dir = &*self.dir(node, handle)?;
         let mut stream = dir.stream.lock().unwrap_or_else(PoisonError::into_inner);
-        if stream.offset != offset {
+        if stream.offset != offset || stream.lost {
             rustix::fs::seek(dir.as_fd(), SeekFrom::Start(offset))?;
             *stream = Stream { offset, ..Stream::default() };
         }
+        let held = stream.records.capacity() > 0;
         if std::mem::take(&mut stream.ended) {
             return Ok(());
         }
@@ -89,7 +115,26 @@ impl Passthrough {
                 break;
             }
         }
+        let holds = stream.records.capacity() > 0;
+        drop(stream);
+        if holds && !held {
+            self.make_room(handle);
+        }
         Ok(())
+    }
+
+    /// A directory holds a batch; another gives up its own for it if there are too many.
+    fn make_room(&self, handle: Handle) {
+        let Some(oldest) = self.listings.add(handle) else { return };
+        let Some(dir) = self.dirs.get(oldest.0) else { return };
+        match dir.stream.try_lock() {
+            Ok(mut stream) if stream.records.capacity() > 0 => {
+                *stream = Stream { offset: stream.offset, lost: true, ..Stream::default() };
+            }
+            Ok(_) => {}
+            // It is being read just now, which may take long.
+            Err(_) => self.listings.handles().push_back(oldest),
+        }
     }
 
     /// Gives one entry to the guest; false if there was no room after all. An entry that is gone

@@ -35,13 +35,15 @@ pub(super) struct Inodes {
 }
 
 impl Inodes {
-    /// A table with only the root, which `make` makes of the descriptor that `open` opens.
+    /// A table for at most `limit` inodes, with only the root, which `make` makes of the descriptor
+    /// that `open` opens.
     pub(super) fn new(
+        limit: usize,
         descriptors: Arc<Descriptors>,
         open: impl Fn() -> Result<OwnedFd>,
         make: impl FnOnce(Fd) -> Result<Inode>,
     ) -> Result<Self> {
-        let slab = Slab::new();
+        let slab = Slab::with_limit(limit.max(1));
         let root = make(descriptors.admit(&slab, open)?)?;
         let id = root.id;
         let node = slab.insert(root).map_err(|_| Errno::ENOMEM)?;

@@ -7,12 +7,14 @@
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::OFlags;
 
 use super::Passthrough;
 use super::descriptors::Fd;
+use super::ranges::{Range, Ranges};
 use super::sys;
 use crate::fuse::abi::FileLock;
 use crate::fuse::flags::init;
@@ -25,6 +27,8 @@ const TO_THE_END: u64 = i64::MAX.cast_unsigned();
 #[derive(Default)]
 pub(super) struct Locks {
     owners: Mutex<HashMap<(NodeId, u64), Owner>>,
+    /// Ranges that all of them have locked.
+    ranges: Arc<AtomicUsize>,
 }
 
 /// What one owner has locked of one inode.
@@ -33,6 +37,7 @@ struct Owner {
     /// Through which of the guest's open files: when one is released its locks go. Those of a
     /// process go earlier, when it closes any descriptor of the file.
     handles: Vec<Handle>,
+    ranges: Ranges,
 }
 
 impl Locks {
@@ -97,10 +102,18 @@ impl Passthrough {
         };
         let mut owners = self.locks.owners();
         let owner = match new {
-            Some(file) => owners.entry(key).or_insert(Owner { file, handles: Vec::new() }),
+            Some(file) => {
+                let ranges = Ranges::new(&self.locks.ranges);
+                owners.entry(key).or_insert(Owner { file, handles: Vec::new(), ranges })
+            }
             None => owners.get_mut(&key).ok_or(Errno::ENOLCK)?,
         };
-        let set = sys::lock(owner.file.as_fd(), libc::F_OFD_SETLK, &mut range);
+        let (start, end) = (lock.range.start, lock.range.end.min(TO_THE_END));
+        let set = owner.ranges.plan(Range { start, end, kind }).and_then(|change| {
+            sys::lock(owner.file.as_fd(), libc::F_OFD_SETLK, &mut range)?;
+            owner.ranges.make(change);
+            Ok(())
+        });
         if set.is_ok() && kind != libc::F_UNLCK && !owner.handles.contains(&handle) {
             owner.handles.push(handle);
         }

@@ -21,6 +21,7 @@ mod locks;
 mod lookup;
 mod mounts;
 mod names;
+mod ranges;
 mod survey;
 mod sys;
 mod worker;
@@ -50,7 +51,7 @@ pub use survey::Survey;
 pub use xattrmap::{BadXattrMap, XattrMap};
 
 use descriptors::Descriptors;
-use directories::OpenDir;
+use directories::{Listings, OpenDir};
 use files::OpenFile;
 use identity::{FileId, Proof, stat_fd};
 use inode::Inode;
@@ -76,6 +77,7 @@ pub struct Passthrough {
     locks: Locks,
     files: Slab<OpenFile>,
     dirs: Slab<OpenDir>,
+    listings: Listings,
     /// `/proc/self/fd`: the way from a descriptor to its inode for calls that want a path.
     proc_fds: OwnedFd,
 }
@@ -107,6 +109,7 @@ impl Passthrough {
         let mounts = Mounts::new(config.file_handles);
         let descriptors = Descriptors::new(config.descriptors);
         let inodes = Inodes::new(
+            config.inodes,
             descriptors,
             || Ok(rustix::io::fcntl_dupfd_cloexec(root, 0)?),
             |root| {
@@ -131,6 +134,7 @@ impl Passthrough {
             locks: Locks::default(),
             files: Slab::new(),
             dirs: Slab::new(),
+            listings: Listings::default(),
             proc_fds,
         })
     }
@@ -339,7 +343,7 @@ impl Filesystem for Passthrough {
         offset: u64,
         sink: &mut DirSink<'_, '_>,
     ) -> Result<()> {
-        self.read_dir(node, &*self.dir(node, handle)?, offset, sink)
+        self.read_dir(node, handle, offset, sink)
     }
 
     fn releasedir(&self, node: NodeId, handle: Handle) -> Result<()> {

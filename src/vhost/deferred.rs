@@ -1,6 +1,7 @@
 //! Requests that have to wait, away from the queue they came from.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::memory::Kept;
@@ -15,6 +16,33 @@ pub(super) struct Job<F> {
     queue: Arc<Queue>,
     head: u16,
     buffers: Kept,
+    _place: Place,
+}
+
+/// Pieces of memory that waiting requests may be made of, at most; whatever a guest does, they
+/// need no more than 16 MiB. Each request counts for some more than its buffers.
+const MOST: usize = 1 << 20;
+const LEAST: usize = 64;
+
+/// What a request takes of the room.
+struct Place {
+    taken: Arc<AtomicUsize>,
+    pieces: usize,
+}
+
+impl Place {
+    /// A place, and whether it is one of those that there should be.
+    fn take(taken: &Arc<AtomicUsize>, buffers: &Kept) -> (Self, bool) {
+        let pieces = LEAST + buffers.readable().len() + buffers.writable().len();
+        let before = taken.fetch_add(pieces, Ordering::Relaxed);
+        (Place { taken: taken.clone(), pieces }, before + pieces <= MOST)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.pieces, Ordering::Relaxed);
+    }
 }
 
 /// A request that waits no more: to be given back on its ring.
@@ -74,11 +102,13 @@ impl Away {
 pub(super) struct WaitingRoom<F> {
     pool: Pool,
     retry: Arc<Retry<Job<F>>>,
+    taken: Arc<AtomicUsize>,
 }
 
 impl<F: Filesystem + 'static> WaitingRoom<F> {
     pub(super) fn new(threads: usize) -> Self {
-        WaitingRoom { pool: Pool::new(threads), retry: Arc::new(Retry::new(Job::serve)) }
+        let retry = Arc::new(Retry::new(Job::serve));
+        WaitingRoom { pool: Pool::new(threads), retry, taken: Arc::default() }
     }
 
     /// Takes a request that has to wait off its queue's hands.
@@ -90,8 +120,14 @@ impl<F: Filesystem + 'static> WaitingRoom<F> {
         wait: Wait,
     ) {
         queue.away.leave();
-        let job = Job { session: session.clone(), queue: queue.clone(), head, buffers };
+        let (place, is_free) = Place::take(&self.taken, &buffers);
+        let (session, queue) = (session.clone(), queue.clone());
+        let job = Job { session, queue, head, buffers, _place: place };
         match wait {
+            // The room is full. Those that storage will end hold up their queue; the others, of
+            // which nobody knows when they end, are turned away.
+            Wait::Event if !is_free => job.give_up(),
+            Wait::Storage if !is_free => job.serve().into_iter().for_each(Job::give_up),
             Wait::Event => wait_for_event(&self.retry, job),
             Wait::Storage => {
                 let retry = self.retry.clone();

@@ -19,6 +19,8 @@ struct State<J> {
     waiting: Vec<Waiting<J>>,
     /// A job is being tried, and not in the list.
     trying: bool,
+    /// So many want to take jobs out: nothing is tried before they have.
+    takers: usize,
     running: bool,
     ended: bool,
 }
@@ -36,7 +38,8 @@ impl<J: Send + 'static> Retry<J> {
     /// Jobs are tried by `attempt`, which gives back what is to be tried again, on a thread that
     /// exists while there are any.
     pub fn new(attempt: impl Fn(J) -> Option<J> + Send + Sync + 'static) -> Self {
-        let state = State { waiting: Vec::new(), trying: false, running: false, ended: false };
+        let state =
+            State { waiting: Vec::new(), trying: false, takers: 0, running: false, ended: false };
         let shared = Shared {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -69,9 +72,12 @@ impl<J: Send + 'static> Retry<J> {
     /// attempt must not depend on who calls this.
     pub fn take(&self, mut which: impl FnMut(&J) -> bool) -> Vec<J> {
         let mut state = self.shared.lock();
+        state.takers += 1;
         while state.trying {
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.takers -= 1;
+        self.shared.changed.notify_all();
         let taken = state.waiting.extract_if(.., |waiting| which(&waiting.job));
         taken.map(|waiting| waiting.job).collect()
     }
@@ -92,6 +98,10 @@ impl<J> Shared<J> {
     fn run(&self) {
         let mut state = self.lock();
         while !state.ended {
+            if state.takers > 0 {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
             let now = Instant::now();
             let due = state.waiting.iter().position(|waiting| waiting.next <= now);
             if let Some(due) = due {
@@ -167,6 +177,23 @@ mod tests {
         let after = tries.load(Ordering::Relaxed);
         thread::sleep(5 * LONGEST);
         assert_eq!(tries.load(Ordering::Relaxed), after);
+    }
+
+    #[test]
+    fn jobs_that_are_always_due_can_be_taken() {
+        let retry = Retry::new(|job: u32| {
+            thread::sleep(Duration::from_micros(100));
+            Some(job)
+        });
+        for job in 0..1000 {
+            retry.add(job).unwrap();
+        }
+        thread::sleep(2 * LONGEST);
+        let begun = Instant::now();
+        for job in 0..1000 {
+            assert_eq!(retry.take(|candidate| *candidate == job), [job]);
+        }
+        assert!(begun.elapsed() < LONG);
     }
 
     #[test]

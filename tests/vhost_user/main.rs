@@ -5,6 +5,7 @@ mod buffers;
 mod control;
 mod files;
 mod hostile;
+mod limits;
 mod locks;
 mod migration;
 mod names;

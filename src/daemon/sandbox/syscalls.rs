@@ -154,6 +154,7 @@ pub(super) const EVERYWHERE: &[(c_long, Rule)] = &[
     (libc::SYS_rseq, Rule::Any),
     (libc::SYS_sched_getaffinity, Rule::Any),
     (libc::SYS_sched_yield, Rule::Any),
+    (libc::SYS_sysinfo, Rule::Any),
     (libc::SYS_set_robust_list, Rule::Any),
     (libc::SYS_sigaltstack, Rule::Any),
     // Signals: a panic ends in one that the process sends to itself.
