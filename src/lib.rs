@@ -12,6 +12,8 @@ pub mod fuse;
 
 pub mod passthrough;
 
+pub mod dax;
+
 pub mod vhost;
 
 pub mod dev;

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the lowest up; a line of floors that do not use one another shares a number.
-const FLOORS: [(&str, u32); 8] = [
+const FLOORS: [(&str, u32); 9] = [
     ("mem", 0),
     ("tally", 0),
     ("work", 0),
     ("fuse", 1),
     ("passthrough", 2),
+    ("dax", 2),
     ("vhost", 3),
     ("dev", 3),
     ("daemon", 4),

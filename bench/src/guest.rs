@@ -1,6 +1,7 @@
 //! The front-end: what a virtual machine monitor says to the daemon.
 
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::memory::{PAGE, Region};
 use crate::queue::{Queue, Watch};
 use crate::ring::Ring;
+use crate::window::DaxWindow;
 
 /// How a guest is set up.
 #[derive(Clone, Debug)]
@@ -194,6 +196,15 @@ impl Guest {
     /// RESET_DEVICE. The rings have to be set up anew, and the features accepted again.
     pub fn reset_device(&mut self) -> Result<()> {
         self.message(|frontend| frontend.reset_device())
+    }
+
+    /// SET_BACKEND_REQ_FD of the channel to a window, and GET_SHMEM_CONFIG: the sizes that the
+    /// device wants windows to have.
+    pub fn give_window(&mut self, window: &Arc<DaxWindow>) -> Result<Vec<u64>> {
+        let channel = window.listen()?;
+        self.message(|frontend| frontend.set_backend_request_fd(&channel.as_raw_fd()))?;
+        let config = self.message(|frontend| frontend.get_shmem_config())?;
+        Ok(config.memory_sizes[..config.nregions as usize].to_vec())
     }
 
     /// The memory, in the order in which it came.

@@ -21,6 +21,7 @@ mod requests;
 mod ring;
 mod tracer;
 mod usage;
+mod window;
 
 pub use client::{Caller, Client, Mode, Reply};
 pub use daemon::Daemon;
@@ -36,3 +37,4 @@ pub use queue::{Counts, Queue};
 pub use requests::{LINUX_6_1, LINUX_6_18, ROOT};
 pub use ring::{Desc, Ring, Span, Used};
 pub use tracer::{Calls, Tracer};
+pub use window::{DaxWindow, Profile};

@@ -61,6 +61,14 @@ impl Region {
         Ok(regions)
     }
 
+    /// `len` bytes of a file at `offset`, as a front-end that has mapped them tells of them.
+    ///
+    /// # Errors
+    /// Whatever mapping it gives.
+    pub fn of_file(file: OwnedFd, offset: u64, start: u64, len: usize) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self::map(Arc::new(file), offset, start, len)?))
+    }
+
     fn map(file: Arc<OwnedFd>, offset: u64, start: u64, len: usize) -> Result<Self> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping, at an address that the kernel chooses.

@@ -5,6 +5,7 @@ mod args;
 mod background;
 mod control;
 mod ctl;
+mod dax;
 mod error;
 mod inherited;
 mod limits;

@@ -57,7 +57,7 @@ pub(super) fn refuse(error: &StartError) -> ExitCode {
 
 fn run(settings: Settings, starter: Option<&Starter>) -> Result<ExitCode, StartError> {
     let ready = Readiness::new(settings.ready_fd, starter)?;
-    let Settings { shared_dir, socket, device, share, sandbox, .. } = settings;
+    let Settings { shared_dir, socket, device, dax, share, sandbox, .. } = settings;
     let descriptors = share.prepare("--shared-dir", &shared_dir)?;
     if settings.require_mountpoint && !is_mountpoint(&shared_dir) {
         let problem = format!("{} is not a mount point", shared_dir.display());
@@ -67,6 +67,7 @@ fn run(settings: Settings, starter: Option<&Starter>) -> Result<ExitCode, StartE
             "mount something there first",
         ));
     }
+    let window = dax.open()?;
     hold_signals().map_err(|error| StartError::new("signals", error, "see sigprocmask(2)"))?;
     let Socket { listener, mut files } = Socket::open(&socket)?;
     let control = settings.control.as_deref().map(|path| Socket::private("--control", path));
@@ -86,7 +87,9 @@ fn run(settings: Settings, starter: Option<&Starter>) -> Result<ExitCode, StartE
     let (pid, shown) = (std::process::id(), shared_dir.clone());
     let directory = ("--shared-dir", shared_dir.as_path());
     sandbox.run(directory, share.needs(), outside, |inside| {
-        let session = Session::new(share.open(directory, descriptors, inside)?, Carrier::VIRTIO);
+        let mut files = share.open(directory, descriptors, inside)?;
+        let window = window.map(|window| dax.map_into(window, &mut files));
+        let session = Session::new(files, Carrier::VIRTIO);
         let watched = Watched::new(session, shown, pid);
         watched.clone().show(asked, control).map_err(|error| {
             StartError::new("threads", error, "give the process room for two more")
@@ -97,7 +100,7 @@ fn run(settings: Settings, starter: Option<&Starter>) -> Result<ExitCode, StartE
             log::debug!("A front-end has connected");
             notify.say("STATUS=Serving a front-end");
             watched.connected();
-            vhost::serve(one, watched.session.clone(), device, &watched.traffic)
+            vhost::serve(one, watched.session.clone(), device, (&watched.traffic, window))
         });
         notify.say("STOPPING=1\nSTATUS=The front-end has disconnected");
         Ok(match ended {

@@ -164,6 +164,8 @@ wire! {
     struct SetupmappingIn[40] { fh: u64, foffset: u64, len: u64, flags: u64, moffset: u64, }
     /// REMOVEMAPPING; its items follow at an odd multiple of 4.
     struct RemovemappingIn[4] { count: u32, }
+    /// One item of REMOVEMAPPING.
+    struct RemovemappingOne[16] { moffset: u64, len: u64, }
     /// INTERRUPT.
     struct InterruptIn[8] { unique: u64, }
 

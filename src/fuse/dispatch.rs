@@ -3,17 +3,18 @@
 use super::abi::*;
 use super::account::Account;
 use super::args::Args;
+use super::change::{AttrChange, SetTime};
 use super::dirents::DirSink;
 use super::errno::{Errno, Result};
 use super::extensions::Extensions;
 use super::filesystem::{
-    AttrChange, Caller, CopyRange, Create, Created, Filesystem, Handle, Lock, NewNode, NodeId,
-    SetTime,
+    Caller, CopyRange, Create, Created, Filesystem, Handle, Lock, NewNode, NodeId,
 };
 use super::flags::{self, init, setattr};
 use super::name::Name;
 use super::opcode::Opcode;
 use super::session::Patience;
+use super::window::MapRange;
 use crate::mem::{Input, Output};
 
 /// What is known of a request before its arguments are.
@@ -263,9 +264,19 @@ pub(super) fn call<F: Filesystem>(
                 set => set?,
             }
         }
-        Opcode::Bmap | Opcode::Poll | Opcode::Setupmapping | Opcode::Removemapping => {
-            return Err(Errno::ENOSYS);
+        Opcode::Setupmapping => {
+            let mappings = fs.mappings().ok_or(Errno::ENOSYS)?;
+            mappings.setup(node, &map_range(&args.fixed()?)?)?;
         }
+        Opcode::Removemapping => {
+            let mappings = fs.mappings().ok_or(Errno::ENOSYS)?;
+            let count = args.fixed::<RemovemappingIn>()?.count;
+            let ranges: Result<_> = (0..count)
+                .map(|_| args.fixed().map(|one: RemovemappingOne| (one.moffset, one.len)))
+                .collect();
+            mappings.remove(ranges?)?;
+        }
+        Opcode::Bmap | Opcode::Poll => return Err(Errno::ENOSYS),
         Opcode::Init
         | Opcode::Destroy
         | Opcode::Forget
@@ -333,6 +344,14 @@ fn copy_range(node: NodeId, arg: &CopyFileRangeIn) -> CopyRange {
         len: arg.len,
         flags: arg.flags,
     }
+}
+
+fn map_range(arg: &SetupmappingIn) -> Result<MapRange> {
+    if arg.flags & !(flags::mapping::READ | flags::mapping::WRITE) != 0 || arg.flags == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let write = arg.flags & flags::mapping::WRITE != 0;
+    Ok(MapRange { offset: arg.foffset, len: arg.len, window: arg.moffset, write })
 }
 
 fn lock(arg: &LkIn) -> Lock {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use zerocopy::FromZeros;
 
 use super::abi::{Attr, AttrOut, EntryOut, FileLock, Kstatfs, OpenOut, Statx, StatxOut};
+use super::change::AttrChange;
 use super::dirents::DirSink;
 use super::errno::{Errno, Result};
 use super::extensions::SecurityContext;
@@ -13,6 +14,7 @@ use super::init::Negotiated;
 use super::name::Name;
 use super::opcode::Opcode;
 use super::session::Patience;
+use super::window::Mappings;
 use crate::mem::{Input, Output};
 
 /// Names an inode for as long as the guest remembers it; never used for another one after that.
@@ -124,36 +126,6 @@ impl StatxAttributes {
     }
 }
 
-/// A time to set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetTime {
-    /// The server's clock.
-    Now,
-    /// Seconds since 1970, perhaps negative, and nanoseconds.
-    At(i64, u32),
-}
-
-/// What SETATTR shall change; the rest stays.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct AttrChange {
-    /// An open file of the inode through which to change it.
-    pub handle: Option<Handle>,
-    /// Permission bits (the type bits are to be ignored).
-    pub mode: Option<u32>,
-    /// Owner.
-    pub uid: Option<u32>,
-    /// Group.
-    pub gid: Option<u32>,
-    /// Size in bytes.
-    pub size: Option<u64>,
-    /// Time of last access.
-    pub atime: Option<SetTime>,
-    /// Time of last modification.
-    pub mtime: Option<SetTime>,
-    /// Set-user-id and set-group-id shall go, as after a write by a caller without privilege.
-    pub kill_suidgid: bool,
-}
-
 /// Where a new inode goes.
 #[derive(Clone, Copy, Debug)]
 pub struct NewNode<'a> {
@@ -242,6 +214,11 @@ pub trait Filesystem: Send + Sync {
 
     /// The session is over: all inodes but the root, handles and locks are to be given up.
     fn end(&self) {}
+
+    /// What maps its files into a DAX window, if there is one.
+    fn mappings(&self) -> Option<&dyn Mappings> {
+        None
+    }
 
     /// True if a request is likely to wait for storage. It is then served where others do not wait
     /// behind it.

@@ -49,6 +49,8 @@ bits! {
     mod ioctl: u32 { COMPAT = 0; UNRESTRICTED = 1; RETRY = 2; THIRTY_TWO_BIT = 3; DIR = 4; }
     /// SETXATTR with SETXATTR_EXT.
     mod setxattr: u32 { ACL_KILL_SGID = 0; }
+    /// SETUPMAPPING.
+    mod mapping: u64 { WRITE = 0; READ = 1; }
     /// `attr.flags` (`FUSE_ATTR_*`).
     mod attr: u32 { SUBMOUNT = 0; DAX = 1; }
 }

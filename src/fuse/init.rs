@@ -72,6 +72,9 @@ const OURS: u64 = init::BIG_WRITES | init::MAX_PAGES | init::SETXATTR_EXT | init
 /// Requests that the guest may have outstanding in the background (readahead, writeback).
 const MAX_BACKGROUND: u16 = u16::MAX;
 
+/// Files are mapped by pages of 4096 bytes: the logarithm.
+const MAP_ALIGNMENT: u16 = 12;
+
 /// Answers an INIT: whatever is accepted was offered, is wanted, and suits the carrier.
 ///
 /// # Errors
@@ -109,7 +112,7 @@ pub(super) fn negotiate(
         max_write: carrier.max_write,
         time_gran: 1,
         max_pages: if agreed.has(init::MAX_PAGES) { carrier.max_pages } else { 0 },
-        map_alignment: 0,
+        map_alignment: if agreed.has(init::MAP_ALIGNMENT) { MAP_ALIGNMENT } else { 0 },
         flags2: high,
         max_stack_depth: 0,
         request_timeout: 0,

@@ -6,6 +6,7 @@
 pub mod abi;
 mod account;
 mod args;
+mod change;
 mod dirents;
 mod dispatch;
 mod errno;
@@ -17,16 +18,19 @@ mod name;
 mod opcode;
 mod session;
 mod undo;
+mod window;
 
 pub use account::{OperationTotals, Totals};
+pub use change::{AttrChange, SetTime};
 pub use dirents::{DirSink, Record};
 pub use errno::{Errno, Result};
 pub use extensions::SecurityContext;
 pub use filesystem::{
-    AttrChange, Attributes, Caller, CopyRange, Create, Created, Entry, Filesystem, Handle, Lock,
-    NewNode, NodeId, Opened, SetTime, StatxAttributes,
+    Attributes, Caller, CopyRange, Create, Created, Entry, Filesystem, Handle, Lock, NewNode,
+    NodeId, Opened, StatxAttributes,
 };
 pub use init::{Carrier, Negotiated};
 pub use name::Name;
 pub use opcode::Opcode;
 pub use session::{Patience, Scratch, Served, Session, Wait, give_up};
+pub use window::{Abilities, MapRange, Mappings, Source, Window};

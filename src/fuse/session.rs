@@ -238,6 +238,7 @@ impl<F: Filesystem> Session<F> {
         match opcode {
             Opcode::Init => self.start(&mut args, room.reply),
             Opcode::Destroy => {
+                self.fs.mappings().inspect(|mappings| mappings.clear());
                 self.reset();
                 Ok(())
             }
@@ -247,6 +248,7 @@ impl<F: Filesystem> Session<F> {
 
     fn start(&self, args: &mut Args<'_>, reply: &mut Output<'_>) -> Result<()> {
         let (offer, more) = (args.fixed()?, args.fixed().ok());
+        self.fs.mappings().inspect(|mappings| mappings.begin());
         let (answer, agreed) =
             super::init::negotiate(&offer, more.as_ref(), self.fs.wanted(), &self.carrier)?;
         self.reset();

@@ -12,7 +12,7 @@ use super::Passthrough;
 use super::identity::stat_fd;
 use super::inode::Inode;
 use crate::fuse::abi::{self, Attr, Kstatfs, SxTime};
-use crate::fuse::flags::attr;
+use crate::fuse::flags::{attr, init};
 use crate::fuse::{
     AttrChange, Attributes, Caller, Errno, Handle, NodeId, Result, SetTime, StatxAttributes,
 };
@@ -46,6 +46,10 @@ impl Passthrough {
         handle: Option<Handle>,
         mask: u32,
     ) -> Result<StatxAttributes> {
+        if self.has_agreed(init::HAS_INODE_DAX) {
+            // It cannot tell which files are mapped, and a guest would take all of them not to be.
+            return Err(Errno::ENOSYS);
+        }
         let inode = self.inodes.get(node)?;
         let mut stat = self.to_statx(&inode, &self.stat(node, &inode, handle)?);
         stat.mask &= mask | StatxFlags::BASIC_STATS.bits();
@@ -200,6 +204,8 @@ impl Passthrough {
 
     pub(super) fn attr(&self, inode: &Inode, stat: &Statx) -> Attr {
         let submount = inode.is_submount && self.announces_submounts();
+        let submount = if submount { attr::SUBMOUNT } else { 0 };
+        let mapped = if self.is_mapped(inode, stat.stx_size) { attr::DAX } else { 0 };
         Attr {
             ino: self.guest_ino(inode.id.dev, stat.stx_ino),
             size: stat.stx_size,
@@ -216,7 +222,7 @@ impl Passthrough {
             gid: self.config.gids.to_guest(stat.stx_gid),
             rdev: encode_dev(stat.stx_rdev_major, stat.stx_rdev_minor),
             blksize: stat.stx_blksize,
-            flags: if submount { attr::SUBMOUNT } else { 0 },
+            flags: submount | mapped,
         }
     }
 

@@ -44,13 +44,18 @@ impl AsFd for OpenFile {
 impl Passthrough {
     pub(super) fn open_file(&self, node: NodeId, flags: u32, kill: bool) -> Result<Opened> {
         let inode = self.inodes.get(node)?;
+        self.stop_mapping(node, &inode, OFlags::from_bits_retain(flags))?;
         let flags = self.open_flags(flags)?;
         let file = match flags.contains(OFlags::TRUNC) {
             true => self.with_privilege(!kill, || self.reopen(node, &inode, flags))?,
             false => self.reopen(node, &inode, flags)?,
         };
         let flags = self.file_flags(&inode, || stat_fd(file.as_fd()))?;
-        Ok(Opened { handle: self.insert(OpenFile::new(file, node, &inode))?, flags })
+        let handle = self.insert(OpenFile::new(file, node, &inode))?;
+        self.is_still_mapped(&inode).inspect_err(|_| {
+            self.files.remove(handle.0);
+        })?;
+        Ok(Opened { handle, flags })
     }
 
     /// Opens an inode if it is a regular file. Opening anything else could block, or do things
@@ -133,6 +138,9 @@ impl Passthrough {
     /// True if a request is likely to wait for storage, or for a server.
     pub(super) fn waits_for_storage(&self, opcode: Opcode, node: NodeId) -> bool {
         match opcode {
+            Opcode::Init | Opcode::Destroy | Opcode::Setupmapping | Opcode::Removemapping => {
+                self.dax.is_some()
+            }
             Opcode::Fsync
             | Opcode::Fsyncdir
             | Opcode::Syncfs

@@ -10,6 +10,7 @@ use std::sync::{
 use super::cache::Seen;
 use super::descriptors::Fd;
 use super::identity::{Birth, FileId, Proof, stat_fd};
+use super::mappings::Mapped;
 use super::mounts::Mount;
 use crate::fuse::{Errno, NodeId, Result};
 use rustix::fs::Statx;
@@ -35,6 +36,8 @@ pub(super) struct Inode {
     pub(super) lookups: AtomicU64,
     /// The content when it was last opened.
     pub(super) seen: Seen,
+    /// The guest is to map it into its DAX window.
+    pub(super) mapped: Mapped,
     /// An `O_PATH` descriptor. Nobody ever waits for the write lock, so that read locks may be
     /// held together in any order.
     descriptor: RwLock<Option<Fd>>,
@@ -81,6 +84,7 @@ impl Inode {
             verified: AtomicBool::new(verified),
             lookups: AtomicU64::new(1),
             seen: Seen::default(),
+            mapped: Mapped::default(),
             descriptor: RwLock::new(descriptor),
             used: AtomicBool::new(true),
             nameless: AtomicBool::new(false),

@@ -167,6 +167,14 @@ impl Inodes {
         Ok(node)
     }
 
+    /// Has the next lookup of an inode give it another nodeid.
+    pub(super) fn disown(&self, node: NodeId, inode: &Inode) {
+        let mut shard = self.shard(inode.id);
+        if shard.get(&inode.id) == Some(&node) {
+            shard.remove(&inode.id);
+        }
+    }
+
     /// One more lookup of an inode that the caller holds.
     pub(super) fn again(&self, inode: &Inode) {
         inode.lookups.fetch_add(1, Ordering::Relaxed);

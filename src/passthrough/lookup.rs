@@ -139,7 +139,9 @@ impl Passthrough {
             return Err(Errno::ESTALE);
         }
         let place = (!by_handle).then(|| Place { parent: dir.node, name: name.into() });
-        self.inodes.add(Inode::new(stat, mount, (proof, !by_handle), fd, place))
+        let inode = Inode::new(stat, mount, (proof, !by_handle), fd, place);
+        inode.mapped.begin(self.shall_map(id, Some(name), stat));
+        self.inodes.add(inode)
     }
 
     /// Gives the inode of a file that we have just made, in a directory on this mount, its
@@ -153,10 +155,14 @@ impl Passthrough {
     ) -> Result<NodeId> {
         let proof = Proof::of(file, c"", stat)?;
         let by_handle = matches!(proof, Proof::Handle(_)) && mount.by_handle().is_some();
+        let name = place.as_ref().map(|place| &*place.name);
+        let mapped = self.shall_map(FileId::of(stat), name, stat);
         let (fd, place) = match by_handle {
             true => (None, None),
             false => (Some(self.inodes.open(|| self.open_again(file, OFlags::PATH))?), place),
         };
-        self.inodes.add(Inode::new(stat, (mount.clone(), false), (proof, true), fd, place))
+        let inode = Inode::new(stat, (mount.clone(), false), (proof, true), fd, place);
+        inode.mapped.begin(mapped);
+        self.inodes.add(inode)
     }
 }

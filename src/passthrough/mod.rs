@@ -19,6 +19,7 @@ mod ioctls;
 mod labels;
 mod locks;
 mod lookup;
+mod mappings;
 mod mounts;
 mod names;
 mod ranges;
@@ -40,13 +41,14 @@ use crate::fuse::abi::{FileLock, Kstatfs};
 use crate::fuse::flags::init;
 use crate::fuse::{
     AttrChange, Attributes, Caller, CopyRange, Create, Created, DirSink, Entry, Errno, Filesystem,
-    Handle, Lock, Name, Negotiated, NewNode, NodeId, Opcode, Opened, Patience, Result,
+    Handle, Lock, Mappings, Name, Negotiated, NewNode, NodeId, Opcode, Opened, Patience, Result,
     SecurityContext, StatxAttributes,
 };
 use crate::mem::{Input, Output, Slab};
 
 pub use config::{Cache, Config, FileHandles, Support, Xattrs};
 pub use ids::{BadIdRule, IdMap, IdRule};
+pub use mappings::DaxPolicy;
 pub use survey::Survey;
 pub use xattrmap::{BadXattrMap, XattrMap};
 
@@ -57,6 +59,7 @@ use identity::{FileId, Proof, stat_fd};
 use inode::Inode;
 use inodes::Inodes;
 use locks::Locks;
+use mappings::Dax;
 use mounts::{Mounts, reopen_dir};
 use worker::Powers;
 use xattrmap::HostName;
@@ -78,6 +81,7 @@ pub struct Passthrough {
     files: Slab<OpenFile>,
     dirs: Slab<OpenDir>,
     listings: Listings,
+    dax: Option<Dax>,
     /// `/proc/self/fd`: the way from a descriptor to its inode for calls that want a path.
     proc_fds: OwnedFd,
 }
@@ -135,6 +139,7 @@ impl Passthrough {
             files: Slab::new(),
             dirs: Slab::new(),
             listings: Listings::default(),
+            dax: None,
             proc_fds,
         })
     }
@@ -185,6 +190,7 @@ impl Filesystem for Passthrough {
             | init::SUBMOUNTS
             | self.config.optional()
             | self.config.own()
+            | self.dax_flags()
     }
 
     fn start(&self, agreed: &Negotiated) -> Result<()> {
@@ -197,6 +203,10 @@ impl Filesystem for Passthrough {
         self.files.clear();
         self.dirs.clear();
         self.inodes.clear();
+    }
+
+    fn mappings(&self) -> Option<&dyn Mappings> {
+        self.dax.as_ref().map(|_| self as &dyn Mappings)
     }
 
     fn may_wait(&self, opcode: Opcode, node: NodeId) -> bool {

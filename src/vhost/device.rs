@@ -9,6 +9,8 @@ use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatu
 use super::deferred::WaitingRoom;
 use super::queue::{Queue, Shared};
 use super::terms::CurrentTerms;
+use super::window;
+use crate::dax::{DaxWindow, Halt};
 use crate::fuse::{Filesystem, Session};
 
 pub(super) const INDIRECT_DESC: u64 = 1 << 28;
@@ -56,7 +58,11 @@ pub(super) struct Device<F> {
 }
 
 impl<F: Filesystem + 'static> Device<F> {
-    pub(super) fn new(session: Arc<Session<F>>, config: DeviceConfig) -> io::Result<Self> {
+    pub(super) fn new(
+        session: Arc<Session<F>>,
+        config: DeviceConfig,
+        window: Option<Arc<DaxWindow>>,
+    ) -> io::Result<Self> {
         let requests = config.cpus.clamp(4, 16).max(config.request_queues as usize);
         let queues: io::Result<_> =
             (0..=requests).map(|index| Queue::new(index).map(Arc::new)).collect();
@@ -65,6 +71,7 @@ impl<F: Filesystem + 'static> Device<F> {
             session,
             terms: CurrentTerms::default(),
             waiting: WaitingRoom::new(config.waiting_threads),
+            window,
         };
         Ok(Device { config, queues: queues?, shared: Arc::new(shared) })
     }
@@ -85,8 +92,13 @@ impl<F: Filesystem + 'static> Device<F> {
             | VhostUserProtocolFeatures::REPLY_ACK
             | VhostUserProtocolFeatures::BACKEND_REQ
             | VhostUserProtocolFeatures::BACKEND_SEND_FD
-            | VhostUserProtocolFeatures::RESET_DEVICE
-            | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS;
+            | VhostUserProtocolFeatures::RESET_DEVICE;
+        // QEMU makes a memory slot of every mapping. It ends itself when there are too many, and
+        // crashes at a reset of the guest with mappings in slots; without slots it does neither.
+        let always = match self.shared.window {
+            Some(_) => always | window::NEEDED,
+            None => always | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS,
+        };
         // Front-ends with a tag of their own, like QEMU, warn about a config space.
         match self.config.tag {
             Some(_) => always | VhostUserProtocolFeatures::CONFIG,
@@ -104,10 +116,17 @@ impl<F: Filesystem + 'static> Device<F> {
 
     /// Disables all rings and ends the guest's session, as if it had never been there.
     pub(super) fn end_session(&self) {
+        let _halt = self.halt_window();
         for queue in &self.queues {
             queue.reset(&self.shared);
         }
         self.shared.session.reset();
+        self.shared.window.iter().for_each(|window| window.forget());
+    }
+
+    /// Lets nobody wait for the front-end, which may be waiting for us.
+    pub(super) fn halt_window(&self) -> Option<Halt<'_>> {
+        self.shared.window.as_ref().map(|window| window.halt())
     }
 }
 

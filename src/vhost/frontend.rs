@@ -20,7 +20,8 @@ use super::lost::Foreign;
 use super::memory::{Region, Regions};
 use super::queue::Queue;
 use super::ring::{Ring, RingSetup};
-use crate::fuse::Filesystem;
+use super::window;
+use crate::fuse::{Filesystem, Window};
 
 /// Longest ring that split virtqueues know.
 const MAX_QUEUE_SIZE: u32 = 32768;
@@ -43,8 +44,10 @@ struct State {
     log: Option<Arc<DirtyLog>>,
     logs_writes: bool,
     /// The channel to the front-end. Front-ends take its end for that of the daemon, so it is kept
-    /// although nothing is said on it.
+    /// although nothing may be said on it.
     back_channel: Option<Backend>,
+    /// The front-end maps what we ask it to.
+    maps: bool,
 }
 
 impl<F: Filesystem + 'static> Frontend<F> {
@@ -143,8 +146,15 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
         files: Vec<File>,
         _postcopy: Option<bool>,
     ) -> Result<Option<Vec<VhostUserMemoryRegionBase>>> {
-        let regions: Result<Vec<_>> =
-            table.iter().zip(files).map(|(region, file)| map(region, file)).collect();
+        // What is mapped into the window must not be touched by us: it ends where the file does,
+        // and the table may be older than the mapping.
+        let window = self.device.shared.window.as_ref();
+        let is_memory = |region: &VhostUserMemoryRegion, file: &File| {
+            let place = (region.guest_phys_addr, region.memory_size);
+            window.is_none_or(|window| !window.is_part(file, region.mmap_offset, place))
+        };
+        let memory = table.iter().zip(files).filter(|(region, file)| is_memory(region, file));
+        let regions: Result<Vec<_>> = memory.map(|(region, file)| map(region, file)).collect();
         let regions = regions?;
         self.change_regions(|_| {
             regions.into_iter().try_fold(Regions::default(), |table, region| table.with(region))
@@ -228,6 +238,7 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
     }
 
     fn get_vring_base(&self, index: u32) -> Result<VhostUserVringState> {
+        let _halt = self.device.halt_window();
         let next_avail = self.queue(index)?.stop(&self.device.shared);
         Ok(VhostUserVringState::new(index, next_avail.into()))
     }
@@ -271,6 +282,11 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
             return Err(Error::InvalidParam);
         }
         log::debug!("The front-end accepts vhost-user features {features:#x}");
+        let maps = features & window::NEEDED.bits() == window::NEEDED.bits();
+        if self.device.shared.window.is_some() && !maps {
+            log::warn!("The front-end cannot map files (SHMEM): there is no DAX window");
+        }
+        self.state().maps = maps;
         Ok(())
     }
 
@@ -287,7 +303,13 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
     }
 
     fn set_backend_req_fd(&self, channel: Backend) {
-        self.state().back_channel = Some(channel);
+        let mut state = self.state();
+        if let Some(window) = self.device.shared.window.as_ref().filter(|_| state.maps)
+            && let Err(error) = window.attach(window::channel(&channel))
+        {
+            log::error!("There is no DAX window: {error}");
+        }
+        state.back_channel = Some(channel);
     }
 
     fn set_log_base(&self, log: &VhostUserLog, file: File) -> Result<()> {
@@ -331,6 +353,9 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
     }
 
     fn get_shmem_config(&self) -> Result<VhostUserShMemConfig> {
-        refused("there is no shared memory")
+        match &self.device.shared.window {
+            Some(window) => Ok(window::shmem_config(window.size())),
+            None => refused("there is no shared memory"),
+        }
     }
 }

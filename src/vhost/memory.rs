@@ -121,6 +121,19 @@ impl Regions {
         Ok(host)
     }
 
+    /// True if all of `len` bytes at guest address `addr` is memory.
+    pub(super) fn has(&self, mut addr: u64, len: u32) -> bool {
+        let mut left = len as usize;
+        while left > 0 {
+            let Some((_, room)) = self.find(addr) else { return false };
+            let now = room.min(left);
+            left -= now;
+            let Some(next) = addr.checked_add(now as u64) else { return false };
+            addr = next;
+        }
+        true
+    }
+
     /// Appends `len` bytes at guest address `addr` to `list`; regions that follow one another
     /// may share them.
     pub(super) fn segments<'m>(

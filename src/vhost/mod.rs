@@ -1,6 +1,7 @@
 //! Floor 3: virtqueues over vhost-user. It knows rings and memory tables, not FUSE messages or
 //! files: a request is two lists of segments in, one length out.
 
+mod bounce;
 mod deferred;
 mod device;
 mod event;
@@ -16,6 +17,7 @@ mod ring_tests;
 mod server;
 mod terms;
 mod traffic;
+mod window;
 
 pub use device::{DeviceConfig, MAX_REQUEST_QUEUES, Tag};
 pub use server::{ServeError, serve};

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::bounce;
 use super::deferred::{Away, Finished, WaitingRoom};
 use super::event::Event;
 use super::idle::{Idle, Poll};
@@ -19,6 +20,7 @@ use super::memory::{Kept, Regions};
 use super::ring::{BadChain, Broken, Ring, RingSetup};
 use super::terms::{CurrentTerms, Terms};
 use super::traffic::QueueCounts;
+use crate::dax::DaxWindow;
 use crate::fuse::{Filesystem, Patience, Scratch, Served, Session};
 use crate::mem::{Input, Output, Segment, SegmentList};
 
@@ -43,6 +45,7 @@ pub(super) struct Shared<F> {
     pub(super) session: Arc<Session<F>>,
     pub(super) terms: CurrentTerms,
     pub(super) waiting: WaitingRoom<F>,
+    pub(super) window: Option<Arc<DaxWindow>>,
 }
 
 /// One virtqueue.
@@ -333,6 +336,17 @@ impl Queue {
                         (Input::new(readable.as_slice()), Output::new(writable.as_slice()));
                     shared.session.serve(scratch, input, output, Patience::None)
                 }
+                Err(BadChain::Unmapped) => shared.window.as_ref().map_or_else(
+                    || refuse(BadChain::Unmapped),
+                    |window| {
+                        let request = (&*ring, &*terms.regions, head);
+                        let log = |list: &[Segment<'_>], len| {
+                            log_writes(terms, &terms.regions, list, len);
+                        };
+                        let served = bounce::serve(window, &shared.session, request, scratch, log);
+                        served.unwrap_or_else(refuse)
+                    },
+                ),
                 Err(bad) => refuse(bad),
             };
             let written = match served {

@@ -202,10 +202,24 @@ impl<'m> Ring<'m> {
         readable: &mut SegmentList<'m>,
         writable: &mut SegmentList<'m>,
     ) -> Result<(), BadChain> {
+        self.walk(head, |addr, len, is_writable| {
+            let list = if is_writable { &mut *writable } else { &mut *readable };
+            Ok(self.regions.segments(addr, len, list)??)
+        })
+    }
+
+    /// Calls `with` for each buffer of the request that starts at `head`, with its address and
+    /// length and whether it is writable.
+    pub(super) fn walk(
+        &self,
+        head: u16,
+        mut with: impl FnMut(u64, u32, bool) -> Result<(), BadChain>,
+    ) -> Result<(), BadChain> {
         let mut table = Table { base: self.desc, len: u32::from(self.size) };
         let mut at = u32::from(head);
         let mut seen = 0;
         let mut direct = true;
+        let mut replying = false;
         loop {
             let desc = table.read(at).ok_or(BadChain::Endless)?;
             seen += 1;
@@ -222,13 +236,12 @@ impl<'m> Ring<'m> {
                 (at, seen, direct) = (0, 0, false);
                 continue;
             }
-            if desc.flags & WRITE != 0 {
-                self.regions.segments(desc.addr, desc.len, writable)??;
-            } else if writable.bytes() == 0 {
-                self.regions.segments(desc.addr, desc.len, readable)??;
-            } else {
+            let is_writable = desc.flags & WRITE != 0;
+            if replying && !is_writable {
                 return Err(BadChain::Disordered);
             }
+            replying = is_writable && (replying || desc.len > 0);
+            with(desc.addr, desc.len, is_writable)?;
             if desc.flags & NEXT == 0 {
                 return Ok(());
             }

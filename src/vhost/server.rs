@@ -10,6 +10,7 @@ use vhost::vhost_user::{BackendReqHandler, Error as MessageError};
 use super::device::{Device, DeviceConfig};
 use super::frontend::Frontend;
 use super::traffic::Traffic;
+use crate::dax::DaxWindow;
 use crate::fuse::{Filesystem, Session};
 
 /// Serving a front-end ended with an error.
@@ -45,7 +46,8 @@ impl From<io::Error> for ServeError {
 /// out of step there will never be a good one again.
 const PATIENCE: u32 = 64;
 
-/// Serves the guest of the front-end at the other end of `stream` until it disconnects.
+/// Serves the guest of the front-end at the other end of `stream` until it disconnects, with a DAX
+/// window if there is one and the front-end takes part.
 ///
 /// # Errors
 /// Serving could not begin, or the front-end does not keep to the vhost-user protocol at all.
@@ -53,9 +55,9 @@ pub fn serve<F: Filesystem + 'static>(
     stream: UnixStream,
     session: Arc<Session<F>>,
     config: DeviceConfig,
-    traffic: &Traffic,
+    (traffic, window): (&Traffic, Option<Arc<DaxWindow>>),
 ) -> Result<(), ServeError> {
-    let device = Arc::new(Device::new(session, config)?);
+    let device = Arc::new(Device::new(session, config, window)?);
     traffic.watch(device.queues.iter().map(|queue| queue.counts()).collect());
     let frontend = Arc::new(Frontend::new(device.clone()));
     let mut messages = BackendReqHandler::from_stream(stream, frontend);
@@ -75,6 +77,7 @@ pub fn serve<F: Filesystem + 'static>(
         }
     };
     device.end_session();
+    device.shared.window.iter().for_each(|window| window.detach());
     ended
 }
 

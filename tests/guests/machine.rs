@@ -113,6 +113,11 @@ impl Machine {
         fs::write(self.daemon.share().join("turns").join(name), "").unwrap();
     }
 
+    /// A path in the shared directory.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.daemon.share().join(name)
+    }
+
     /// Runs the probe here, in the shared directory.
     pub(super) fn probe(&self, words: &str) {
         program::probe(self.daemon.share(), words);

@@ -25,6 +25,9 @@ macro_rules! flavours {
     )+ };
 }
 
+#[path = "dax.rs"]
+mod dax;
+
 flavours! {
     linux_6_1 = Linux61: a_share_is_as_good_as_a_disk, a_share_outlives_resets_and_reboots;
     linux_7 = Linux7: a_share_is_as_good_as_a_disk, a_share_outlives_resets_and_reboots,

@@ -71,7 +71,22 @@ fn fill(out: &mut [u8], what: impl Hash) -> Result<usize> {
     }
 }
 
+impl Mappings for Echo {
+    fn setup(&self, node: NodeId, range: &MapRange) -> Result<()> {
+        told((node, format!("{range:?}")))
+    }
+    fn remove(&self, ranges: Vec<(u64, u64)>) -> Result<()> {
+        told(ranges)
+    }
+    fn begin(&self) {}
+    fn clear(&self) {}
+}
+
 impl Filesystem for Echo {
+    fn mappings(&self) -> Option<&dyn Mappings> {
+        Some(self)
+    }
+
     fn wanted(&self) -> u64 {
         u64::MAX
     }

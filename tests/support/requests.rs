@@ -99,6 +99,14 @@ pub fn one_of_each() -> Vec<(Opcode, Vec<u8>)> {
             Opcode::Ioctl => vec![arg::<IoctlIn>(|ioctl| {
                 (ioctl.fh, ioctl.cmd, ioctl.in_size, ioctl.out_size) = (7, 9, 4, 160);
             })],
+            Opcode::Setupmapping => vec![arg::<SetupmappingIn>(|map| {
+                (map.fh, map.foffset, map.len, map.flags) = (!0, 4096, 8192, 3);
+            })],
+            Opcode::Removemapping => vec![
+                arg::<RemovemappingIn>(|remove| remove.count = 2),
+                arg::<RemovemappingOne>(|one| one.len = 4096),
+                arg::<RemovemappingOne>(|one| one.moffset = 4096),
+            ],
             Opcode::Syncfs => vec![arg::<SyncfsIn>(|_| {})],
             Opcode::Statx => vec![arg::<StatxIn>(|statx| statx.sx_mask = 0xfff)],
             _ => vec![vec![0; opcode.fixed_len()]],

@@ -3,6 +3,7 @@
 
 mod buffers;
 mod control;
+mod dax;
 mod files;
 mod hostile;
 mod limits;

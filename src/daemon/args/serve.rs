@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::super::dax::DaxOptions;
 use super::super::error::StartError;
 use super::super::sandbox::SandboxOptions;
 use super::super::share::ShareOptions;
@@ -61,6 +62,9 @@ pub(super) struct ServeOptions {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1000),
           help_heading = "Process")]
     poll_us: Option<u32>,
+
+    #[command(flatten)]
+    dax: DaxOptions,
 
     #[command(flatten)]
     share: ShareOptions,
@@ -126,6 +130,7 @@ pub(in super::super) struct Settings {
     pub(in super::super) require_mountpoint: bool,
     pub(in super::super) socket: SocketSettings,
     pub(in super::super) device: DeviceConfig,
+    pub(in super::super) dax: DaxOptions,
     pub(in super::super) share: ShareOptions,
     pub(in super::super) sandbox: SandboxOptions,
     pub(in super::super) daemonize: bool,
@@ -179,6 +184,7 @@ impl ServeOptions {
                 },
                 poll: Duration::from_micros(self.poll_us.unwrap_or_else(usual_poll_us).into()),
             },
+            dax: self.dax,
             share: self.share,
             sandbox: self.sandbox,
             daemonize: self.daemonize,

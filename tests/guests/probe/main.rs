@@ -12,6 +12,7 @@ mod contents;
 mod failures;
 mod hold;
 mod lines;
+mod mapped;
 mod names;
 mod survey;
 mod sys;
@@ -29,6 +30,13 @@ usage: probe COMMAND ARGUMENT...
   copied DIR SEED COUNT      checks a copy, of which only files keep their times
   fill FILE SEED SIZE        makes a file
   same FILE SEED SIZE        checks such a file
+  mapped FILE SEED SIZE      checks such a file through memory
+  store FILE SEED SIZE       fills a file that is there through memory
+  share FILE TURN            stores in memory what the other side sees, and the other way round
+  shared FILE                the other side of that
+  direct FROM FILE TO        copies past the cache, by way of FILE in memory
+  resize FILE SEED SIZE      makes such a file longer and shorter while it is in memory
+  time FILE HOW COUNT        uses pages by pread, mmap, scan, touch or read; prints ns a page
   lines FILE COUNT WORD...   checks that FILE has the lines `WORD 0`, `WORD 1`, ... and no other
   survey DIR FILE            writes down what is in DIR, with attributes
   surveyed DIR FILE          checks that DIR looks the same from here
@@ -56,6 +64,13 @@ fn main() -> ExitCode {
         (Some("copied"), 4) => tree::verify(path(1), (number(2), number(3)), true),
         (Some("fill"), 4) => content::fill_file(path(1), number(2), number(3)),
         (Some("same"), 4) => content::check_file(path(1), number(2), number(3)),
+        (Some("mapped"), 4) => mapped::check(path(1), number(2), number(3)),
+        (Some("store"), 4) => mapped::store(path(1), number(2), number(3)),
+        (Some("share"), 3) => mapped::share(path(1), path(2)),
+        (Some("shared"), 2) => mapped::shared(path(1)),
+        (Some("direct"), 4) => mapped::direct(path(1), path(2), path(3)),
+        (Some("resize"), 4) => mapped::resize(path(1), number(2), number(3)),
+        (Some("time"), 4) => mapped::time(path(1), text[2], number(3)),
         (Some("lines"), 4..) => lines::check(path(1), number(2), &text[3..]),
         (Some("survey"), 3) => survey::write(path(1), path(2)),
         (Some("surveyed"), 3) => survey::compare(path(1), path(2)),

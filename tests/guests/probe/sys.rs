@@ -105,6 +105,8 @@ unsafe extern "C" {
     ) -> *mut c_void;
     fn msync(at: *mut c_void, len: usize, flags: c_int) -> c_int;
     fn munmap(at: *mut c_void, len: usize) -> c_int;
+    fn pread(fd: c_int, to: *mut c_void, len: usize, at: i64) -> isize;
+    fn pwrite(fd: c_int, from: *const c_void, len: usize, at: i64) -> isize;
     fn removexattr(path: *const c_char, name: *const c_char) -> c_int;
     fn renameat2(
         from: c_int,
@@ -277,6 +279,22 @@ impl Mapping {
         assert!(at + bytes.len() <= self.len);
         // SAFETY: as in `read`.
         unsafe { self.base.cast::<u8>().add(at).copy_from(bytes.as_ptr(), bytes.len()) };
+    }
+
+    /// Has the kernel read a file's first bytes into it.
+    pub(super) fn fill_from(&self, file: &File, len: usize) {
+        assert!(len <= self.len);
+        // SAFETY: the mapping has these bytes, by the check above, and is no Rust object.
+        let count = unsafe { pread(file.as_raw_fd(), self.base, len, 0) };
+        assert_eq!(usize::try_from(count), Ok(len), "{}", Error::last_os_error());
+    }
+
+    /// Has the kernel write its first bytes into a file.
+    pub(super) fn drain_to(&self, file: &File, len: usize) {
+        assert!(len <= self.len);
+        // SAFETY: as in `fill_from`.
+        let count = unsafe { pwrite(file.as_raw_fd(), self.base, len, 0) };
+        assert_eq!(usize::try_from(count), Ok(len), "{}", Error::last_os_error());
     }
 
     /// Waits until what was written is in the file.
