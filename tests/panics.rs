@@ -50,7 +50,7 @@ impl Filesystem for Buggy {
 
     fn open(&self, node: NodeId, _: u32, _: bool) -> Result<Opened> {
         check(node);
-        Ok(Opened { handle: Handle(1), flags: 0 })
+        Ok(Opened { handle: Handle(1), flags: 0, backing: None })
     }
 
     fn read(

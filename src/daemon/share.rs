@@ -235,7 +235,7 @@ fn owner(text: &str) -> Result<(u32, u32), &'static str> {
 impl ShareOptions {
     /// What the sandbox has to leave to the share.
     pub(super) fn needs(&self) -> Needs {
-        Needs { writes: !self.readonly, file_handles: self.inode_file_handles.0 }
+        Needs { writes: !self.readonly, file_handles: self.inode_file_handles.0, registers: false }
     }
 
     /// Checks that `directory`, which `option` names, can be shared, and raises the limits of this
@@ -278,6 +278,11 @@ impl ShareOptions {
             (false, false) => "Locks of the guest do not hold",
         };
         log::info!("{kinds} on the host (see --posix-lock and --flock)");
+    }
+
+    /// True if the guest writes later what its programs have written.
+    pub(super) fn writeback(&self) -> bool {
+        self.writeback
     }
 
     /// True if nothing may be changed.

@@ -1,9 +1,22 @@
 //! Floor 3: Linux's own FUSE client as a carrier. It knows /dev/fuse and mounts, not files.
 
+mod backing;
 mod device;
+mod entry;
+mod error;
+mod helper;
+mod keeper;
 mod mount;
+mod notifier;
 mod parked;
 mod read_write;
+mod rings;
+mod serve;
 
-pub use mount::{Mount, MountOptions};
-pub use read_write::serve;
+pub use backing::BackingFiles;
+pub use device::given;
+pub use error::MountError;
+pub use mount::{Attribute, Mount, MountOptions};
+pub use notifier::Notifier;
+pub use rings::{PARAMETER, Rings};
+pub use serve::{Carriage, End, serve};

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use zerocopy::FromBytes;
 
 use super::read_write::send;
+use super::rings::Ticket;
 use crate::fuse::abi::{InHeader, InterruptIn};
-use crate::fuse::{Errno, Filesystem, Opcode, Patience, Served, Session, give_up};
+use crate::fuse::{Errno, Filesystem, Opcode, Patience, Served, Session, Wait, give_up};
 use crate::mem::{Input, Output, Segment};
-use crate::work::Retry;
+use crate::work::{Pool, Retry};
 
-/// Room for the reply to a request that waits: these have none but a header.
+/// Room for the reply to a request that waits for others: these have none but a header.
 const REPLY: usize = 64;
 
 /// Interruptions that came before their requests were parked, at most.
@@ -26,11 +27,18 @@ pub(super) struct Parked<F: Filesystem + 'static> {
     early: Mutex<VecDeque<u64>>,
 }
 
+/// A request, and the way by which it came.
+pub(super) enum Carried {
+    /// A copy, and the descriptor to which the reply has to go.
+    Device(Arc<OwnedFd>, Box<[u8]>),
+    /// In an entry of a ring.
+    Ring(Ticket),
+}
+
 /// A request that waits.
 struct Job<F> {
     session: Arc<Session<F>>,
-    device: Arc<OwnedFd>,
-    request: Box<[u8]>,
+    carried: Carried,
     unique: u64,
 }
 
@@ -40,24 +48,43 @@ impl<F: Filesystem + 'static> Parked<F> {
         Parked { session: session.clone(), retry, early: Mutex::default() }
     }
 
-    /// Keeps a request that has to wait.
-    pub(super) fn park(&self, device: &Arc<OwnedFd>, request: &[u8]) {
-        let Ok((head, _)) = InHeader::read_from_prefix(request) else { return };
-        let job = Job {
-            session: self.session.clone(),
-            device: device.clone(),
-            request: request.into(),
-            unique: head.unique,
-        };
+    /// Keeps a request that has to wait; for storage on a thread of `pool`.
+    pub(super) fn keep(self: &Arc<Self>, carried: Carried, wait: Wait, pool: &Pool) {
+        let job = Job { session: self.session.clone(), unique: carried.unique(), carried };
+        match wait {
+            Wait::Event => self.park(job),
+            Wait::Storage => {
+                let parked = self.clone();
+                pool.run(move || {
+                    if let Some(job) = job.serve() {
+                        parked.park(job);
+                    }
+                });
+            }
+        }
+    }
+
+    /// Keeps a request from the device, which waits for others.
+    pub(super) fn keep_copy(&self, device: &Arc<OwnedFd>, request: &[u8]) {
+        let carried = Carried::Device(device.clone(), request.into());
+        self.park(Job { session: self.session.clone(), unique: carried.unique(), carried });
+    }
+
+    fn park(&self, job: Job<F>) {
         // Looked at under the lock under which interruptions are noted, so that none is missed.
         let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = early.iter().position(|unique| *unique == head.unique) {
+        if let Some(at) = early.iter().position(|unique| *unique == job.unique) {
             early.remove(at);
             return job.give_up(Errno::EINTR);
         }
         if let Err(job) = self.retry.add(job) {
             job.give_up(Errno::ENOLCK);
         }
+    }
+
+    /// Ends the waiting of all, when nobody waits for the replies any more.
+    pub(super) fn clear(&self) {
+        self.retry.take(|_| true).into_iter().for_each(|job| job.give_up(Errno::ENOLCK));
     }
 
     /// True if `request` interrupts another one; which then ends, if it is here.
@@ -83,35 +110,64 @@ impl<F: Filesystem + 'static> Parked<F> {
     }
 }
 
-impl<F: Filesystem + 'static> Job<F> {
-    /// Serves the request; gives the job back if it has to be tried again.
-    fn serve(mut self) -> Option<Self> {
-        let mut reply = [0; REPLY];
-        let served = {
-            let readable = [Segment::from(&mut self.request[..])];
-            let writable = [Segment::from(&mut reply[..])];
-            let (input, output) = (Input::new(&readable), Output::new(&writable));
-            self.session.serve(&mut self.session.scratch(), input, output, Patience::Storage)
-        };
-        match served {
-            Served::Later(_) => return Some(self),
-            Served::Reply(len) => {
-                send(&self.session, &self.device, &self.request, &reply[..len as usize]);
+impl Carried {
+    fn unique(&self) -> u64 {
+        match self {
+            Carried::Device(_, request) => {
+                InHeader::read_from_prefix(request).map_or(0, |(head, _)| head.unique)
             }
-            Served::Silent | Served::Unanswerable => {}
+            Carried::Ring(ticket) => ticket.entry().unique(),
         }
-        None
     }
 
-    fn give_up(mut self, error: Errno) {
-        let mut reply = [0; REPLY];
-        let served = {
-            let readable = [Segment::from(&mut self.request[..])];
-            let writable = [Segment::from(&mut reply[..])];
-            give_up(Input::new(&readable), Output::new(&writable), error)
-        };
-        if let Served::Reply(len) = served {
-            send(&self.session, &self.device, &self.request, &reply[..len as usize]);
+    /// Answers by `serve`; gives itself back if that wants to be asked again.
+    fn answer<F: Filesystem>(
+        mut self,
+        session: &Session<F>,
+        serve: impl FnOnce(Input<'_>, Output<'_>) -> Served,
+    ) -> Option<Self> {
+        match &mut self {
+            Carried::Device(device, request) => {
+                let mut reply = [0; REPLY];
+                let served = {
+                    let readable = [Segment::from(&mut request[..])];
+                    let writable = [Segment::from(&mut reply[..])];
+                    serve(Input::new(&readable), Output::new(&writable))
+                };
+                match served {
+                    Served::Later(_) => return Some(self),
+                    Served::Reply(len) => send(session, device, request, &reply[..len as usize]),
+                    Served::Silent | Served::Unanswerable => {}
+                }
+                None
+            }
+            Carried::Ring(ticket) => {
+                let (request, reply) = (ticket.entry().request(), ticket.entry().reply());
+                let len = match serve(Input::new(&request), Output::new(&reply)) {
+                    Served::Later(_) => return Some(self),
+                    Served::Reply(len) => len,
+                    Served::Silent | Served::Unanswerable => 0,
+                };
+                if let Carried::Ring(ticket) = self {
+                    ticket.finish(len);
+                }
+                None
+            }
         }
+    }
+}
+
+impl<F: Filesystem> Job<F> {
+    /// Serves the request; gives the job back if it has to be tried again.
+    fn serve(self) -> Option<Self> {
+        let Job { session, carried, unique } = self;
+        let carried = carried.answer(&session, |input, output| {
+            session.serve(&mut session.scratch(), input, output, Patience::Storage)
+        });
+        carried.map(|carried| Job { session, carried, unique })
+    }
+
+    fn give_up(self, error: Errno) {
+        self.carried.answer(&self.session, |input, output| give_up(input, output, error));
     }
 }

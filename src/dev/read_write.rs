@@ -3,75 +3,85 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::thread;
 
 use rustix::io::Errno;
 
 use super::parked::Parked;
-use crate::fuse::{Carrier, Filesystem, Patience, Served, Session};
+use super::serve::End;
+use crate::fuse::{Carrier, Filesystem, Patience, Scratch, Served, Session};
 use crate::mem::{Input, Output, Segment};
 
 /// Room for the longest request or reply: the largest WRITE or READ, and what goes with it.
 pub(super) const BUFFER: usize = (Carrier::DEV.max_write as usize) + 8192;
 
-/// Serves a mount by a thread for each of its `devices` until it is unmounted.
-///
-/// # Errors
-/// A thread cannot be made, or a device fails in an unexpected way.
-pub fn serve<F: Filesystem + 'static>(
-    session: &Arc<Session<F>>,
-    devices: Vec<OwnedFd>,
-) -> io::Result<()> {
-    let devices: Vec<_> = devices.into_iter().map(Arc::new).collect();
-    let parked = Parked::new(session);
-    let ended = thread::scope(|scope| {
-        let workers: io::Result<Vec<_>> = devices
-            .iter()
-            .map(|device| {
-                let worker = thread::Builder::new().name("fuse".into());
-                worker.spawn_scoped(scope, || work(session, device, &parked))
-            })
-            .collect();
-        let ended = workers?.into_iter().map(|worker| {
-            worker.join().unwrap_or_else(|_| Err(io::Error::other("a worker thread panicked")))
-        });
-        ended.fold(Ok(()), Result::and)
-    });
-    drop(parked);
-    session.reset();
-    ended
+/// What one thread needs to serve.
+pub(super) struct Buffers {
+    scratch: Scratch,
+    request: Vec<u8>,
+    reply: Vec<u8>,
 }
 
-fn work<F: Filesystem + 'static>(
+/// What a thread does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// There may be another request.
+    Served,
+    /// There will be none.
+    Ended(End),
+}
+
+/// Serves requests until the end.
+pub(super) fn work<F: Filesystem + 'static>(
     session: &Session<F>,
     device: &Arc<OwnedFd>,
     parked: &Parked<F>,
-) -> io::Result<()> {
-    let mut scratch = session.scratch();
-    let (mut request, mut reply) = (vec![0; BUFFER], vec![0; BUFFER]);
+) -> io::Result<End> {
+    let mut buffers = Buffers::new(session.scratch());
     loop {
-        let len = match rustix::io::read(device.as_fd(), &mut request) {
-            Ok(len) => len,
-            // Unmounted.
-            Err(Errno::NODEV) => return Ok(()),
-            // Interrupted, or the request was before it was read.
-            Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => continue,
-            Err(error) => return Err(error.into()),
+        if let Next::Ended(end) = buffers.serve_one(session, device, parked)? {
+            return Ok(end);
+        }
+    }
+}
+
+impl Buffers {
+    pub(super) fn new(scratch: Scratch) -> Self {
+        Buffers { scratch, request: vec![0; BUFFER], reply: vec![0; BUFFER] }
+    }
+
+    /// Waits for a request and serves it.
+    pub(super) fn serve_one<F: Filesystem + 'static>(
+        &mut self,
+        session: &Session<F>,
+        device: &Arc<OwnedFd>,
+        parked: &Parked<F>,
+    ) -> io::Result<Next> {
+        let Buffers { scratch, request, reply } = self;
+        let len = loop {
+            match rustix::io::read(device.as_fd(), &mut *request) {
+                Ok(len) => break len,
+                Err(Errno::NODEV) => return Ok(Next::Ended(End::Unmounted)),
+                Err(Errno::CONNABORTED) => return Ok(Next::Ended(End::Aborted)),
+                // Interrupted, or the request was before it was read.
+                Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
         };
         if parked.interrupts(&request[..len]) {
-            continue;
+            return Ok(Next::Served);
         }
         let served = {
             let (readable, writable) =
                 ([Segment::from(&mut request[..len])], [Segment::from(&mut reply[..])]);
             let (input, output) = (Input::new(&readable), Output::new(&writable));
-            session.serve(&mut scratch, input, output, Patience::Storage)
+            session.serve(scratch, input, output, Patience::Storage)
         };
         match served {
             Served::Reply(size) => send(session, device, &request[..len], &reply[..size as usize]),
-            Served::Later(_) => parked.park(device, &request[..len]),
+            Served::Later(_) => parked.keep_copy(device, &request[..len]),
             Served::Silent | Served::Unanswerable => {}
         }
+        Ok(Next::Served)
     }
 }
 
@@ -84,7 +94,7 @@ pub(super) fn send<F: Filesystem>(
 ) {
     match rustix::io::write(device, reply) {
         // Unmounted: nobody waits for it any more.
-        Ok(_) | Err(Errno::NODEV) => {}
+        Ok(_) | Err(Errno::NODEV | Errno::CONNABORTED) => {}
         // The caller was interrupted and will never know what it was given.
         Err(Errno::NOENT) => session.take_back(request, reply),
         Err(error) => log::error!("The kernel refuses a reply: {error}"),

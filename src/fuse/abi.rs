@@ -168,6 +168,10 @@ wire! {
     struct RemovemappingOne[16] { moffset: u64, len: u64, }
     /// INTERRUPT.
     struct InterruptIn[8] { unique: u64, }
+    /// Notice that an inode has changed.
+    struct NotifyInvalInodeOut[24] { ino: u64, off: i64, len: i64, }
+    /// Notice that a name has; it follows, with its NUL.
+    struct NotifyInvalEntryOut[16] { parent: u64, namelen: u32, flags: u32, }
 
     /// Head of a READDIR record; the name follows, padded to 8 bytes.
     struct Dirent[24] { ino: u64, off: u64, namelen: u32, kind: u32, }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use zerocopy::FromZeros;
 
 use super::abi::{Attr, AttrOut, EntryOut, FileLock, Kstatfs, OpenOut, Statx, StatxOut};
+use super::backing::BackingId;
 use super::change::AttrChange;
 use super::dirents::DirSink;
 use super::errno::{Errno, Result};
@@ -157,11 +158,14 @@ pub struct Opened {
     pub handle: Handle,
     /// [`flags::opened`](super::flags::opened) bits.
     pub flags: u32,
+    /// The registered file that the other side reads and writes, if `PASSTHROUGH` is in the flags.
+    pub backing: Option<BackingId>,
 }
 
 impl Opened {
     pub(super) fn to_wire(self) -> OpenOut {
-        OpenOut { fh: self.handle.0, open_flags: self.flags, backing_id: 0 }
+        let backing_id = self.backing.map_or(0, |backing| backing.0);
+        OpenOut { fh: self.handle.0, open_flags: self.flags, backing_id }
     }
 }
 

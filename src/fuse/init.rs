@@ -9,10 +9,15 @@ use super::flags::init;
 pub struct Carrier {
     /// [`init`] bits that make no sense here and are never accepted.
     pub never: u64,
+    /// [`init`] bits that the carrier makes use of by itself.
+    pub own: u64,
     /// Largest WRITE, in bytes.
     pub max_write: u32,
     /// Largest request or reply, in pages of 4096 bytes.
     pub max_pages: u16,
+    /// How many file systems may lie on top of one another where files are passed through to the
+    /// kernel.
+    pub stack_depth: u32,
 }
 
 impl Carrier {
@@ -29,8 +34,10 @@ impl Carrier {
             | init::HAS_RESEND
             | init::OVER_IO_URING
             | init::REQUEST_TIMEOUT,
+        own: 0,
         max_write: 1 << 20,
         max_pages: 256,
+        stack_depth: 0,
     };
 
     /// /dev/fuse by read(2) and write(2), without splice.
@@ -41,11 +48,11 @@ impl Carrier {
             | init::MAP_ALIGNMENT
             | init::SUBMOUNTS
             | init::HAS_INODE_DAX
-            | init::PASSTHROUGH
-            | init::OVER_IO_URING
             | init::REQUEST_TIMEOUT,
+        own: init::ABORT_ERROR,
         max_write: 1 << 20,
         max_pages: 256,
+        stack_depth: 1,
     };
 }
 
@@ -93,9 +100,13 @@ pub(super) fn negotiate(
         Some(more) if offered & init::INIT_EXT != 0 => offered |= u64::from(more.flags2) << 32,
         _ => offered &= !init::INIT_EXT,
     }
-    let mut flags = offered & (wanted | OURS | init::INIT_EXT) & !carrier.never;
+    let mut flags = offered & (wanted | OURS | carrier.own | init::INIT_EXT) & !carrier.never;
     if flags & init::HANDLE_KILLPRIV_V2 != 0 {
         flags &= !init::HANDLE_KILLPRIV;
+    }
+    // The kernel cannot have both; who asks for both has files that it is to write later.
+    if flags & init::WRITEBACK_CACHE != 0 {
+        flags &= !init::PASSTHROUGH;
     }
     if flags >> 32 == 0 {
         flags &= !init::INIT_EXT;
@@ -114,7 +125,7 @@ pub(super) fn negotiate(
         max_pages: if agreed.has(init::MAX_PAGES) { carrier.max_pages } else { 0 },
         map_alignment: if agreed.has(init::MAP_ALIGNMENT) { MAP_ALIGNMENT } else { 0 },
         flags2: high,
-        max_stack_depth: 0,
+        max_stack_depth: if agreed.has(init::PASSTHROUGH) { carrier.stack_depth } else { 0 },
         request_timeout: 0,
         unused: [0; 11],
     };

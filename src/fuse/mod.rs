@@ -6,6 +6,7 @@
 pub mod abi;
 mod account;
 mod args;
+mod backing;
 mod change;
 mod dirents;
 mod dispatch;
@@ -15,12 +16,14 @@ mod filesystem;
 pub mod flags;
 mod init;
 mod name;
+mod notice;
 mod opcode;
 mod session;
 mod undo;
 mod window;
 
 pub use account::{OperationTotals, Totals};
+pub use backing::{Backing, BackingId};
 pub use change::{AttrChange, SetTime};
 pub use dirents::{DirSink, Record};
 pub use errno::{Errno, Result};
@@ -31,6 +34,7 @@ pub use filesystem::{
 };
 pub use init::{Carrier, Negotiated};
 pub use name::Name;
+pub use notice::{Notice, Notify};
 pub use opcode::Opcode;
 pub use session::{Patience, Scratch, Served, Session, Wait, give_up};
 pub use window::{Abilities, MapRange, Mappings, Source, Window};

@@ -113,6 +113,17 @@ impl<F: Filesystem> Session<F> {
         &self.fs
     }
 
+    /// True from INIT on.
+    pub fn has_begun(&self) -> bool {
+        self.agreed().is_some()
+    }
+
+    /// True if a session is going on in which all these [`init`](super::flags::init) bits were
+    /// agreed on.
+    pub fn has_agreed(&self, flags: u64) -> bool {
+        self.agreed().is_some_and(|agreed| agreed & flags == flags)
+    }
+
     /// Memory for one worker of this session.
     pub fn scratch(&self) -> Scratch {
         Scratch::with(self.ledger.account())

@@ -32,7 +32,7 @@ impl Passthrough {
     }
 
     pub(super) fn attributes(&self, inode: &Inode, stat: &Statx) -> Attributes {
-        Attributes { attr: self.attr(inode, stat), valid: self.config.attr_valid }
+        Attributes { attr: self.attr(inode, stat), valid: self.valid(self.config.attr_valid) }
     }
 
     /// The inode number that the guest sees.
@@ -53,7 +53,7 @@ impl Passthrough {
         let inode = self.inodes.get(node)?;
         let mut stat = self.to_statx(&inode, &self.stat(node, &inode, handle)?);
         stat.mask &= mask | StatxFlags::BASIC_STATS.bits();
-        Ok(StatxAttributes { stat, valid: self.config.attr_valid })
+        Ok(StatxAttributes { stat, valid: self.valid(self.config.attr_valid) })
     }
 
     pub(super) fn change(

@@ -10,14 +10,14 @@ use rustix::path::DecInt;
 use super::Passthrough;
 use super::attributes::decode_dev;
 use super::descriptors::Fd;
-use super::files::OpenFile;
 use super::identity::stat_fd;
 use super::inode::{Inode, Place};
 use super::lookup::Known;
 use super::mounts::Mount;
 use super::worker::Ids;
 use crate::fuse::{
-    Caller, Create, Created, Entry, Errno, Name, NewNode, NodeId, Opened, Result, SecurityContext,
+    Caller, Create, Created, Entry, Errno, Filesystem, Name, NewNode, NodeId, Opened, Result,
+    SecurityContext,
 };
 
 impl Passthrough {
@@ -86,12 +86,12 @@ impl Passthrough {
         match self.make(by, (&dir, fd.as_fd()), at, open) {
             Ok(file) => {
                 let place = Place { parent: at.parent, name: at.name.as_c_str().into() };
-                self.created(file, &dir.mount, Some(place))
+                self.created((file, flags), &dir.mount, Some(place))
             }
             Err(Errno::EEXIST) if how.flags & libc::O_EXCL.cast_unsigned() == 0 => {
                 let entry = self.find(at.parent, at.name.as_c_str(), Known::Pin)?;
                 let opened = self.open_file(entry.node, how.flags, how.kill_suidgid);
-                Ok((entry, opened.inspect_err(|_| self.inodes.forget(entry.node, 1))?))
+                Ok((entry, opened.inspect_err(|_| self.forget(entry.node, 1))?))
             }
             Err(error) => Err(error),
         }
@@ -114,7 +114,7 @@ impl Passthrough {
         if let Some(label) = security {
             self.set_label(file.as_fd(), label.name, label.value)?;
         }
-        self.created(file, &dir.mount, None)
+        self.created((file, flags), &dir.mount, None)
     }
 
     pub(super) fn add_name(&self, node: NodeId, (parent, name): (NodeId, &Name)) -> Result<Entry> {
@@ -168,19 +168,21 @@ impl Passthrough {
         if entry.attr.mode & libc::S_IFMT == kind {
             return Ok(entry);
         }
-        self.inodes.forget(entry.node, 1);
+        self.forget(entry.node, 1);
         Err(Errno::EIO)
     }
 
-    fn created(&self, file: Fd, mount: &Arc<Mount>, place: Option<Place>) -> Result<Created> {
+    fn created(
+        &self,
+        (file, open): (Fd, OFlags),
+        mount: &Arc<Mount>,
+        place: Option<Place>,
+    ) -> Result<Created> {
         let stat = stat_fd(file.as_fd())?;
         let node = self.adopt(file.as_fd(), mount, &stat, place)?;
         let inode = self.inodes.get(node)?;
-        let opened = || -> Result<Opened> {
-            let flags = self.file_flags(&inode, || Ok(stat))?;
-            Ok(Opened { handle: self.insert(OpenFile::new(file, node, &inode))?, flags })
-        };
-        let opened = opened().inspect_err(|_| self.inodes.forget(node, 1))?;
+        let opened = || -> Result<Opened> { self.opened(file, (node, &inode), open, Some(stat)) };
+        let opened = opened().inspect_err(|_| self.forget(node, 1))?;
         Ok((self.entry(node, &inode, &stat), opened))
     }
 }

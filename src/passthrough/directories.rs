@@ -73,7 +73,7 @@ impl Passthrough {
         let fd = self.inodes.open(|| reopen_dir(fd.as_fd(), flags))?;
         let dir = OpenDir { fd, node, stream: Mutex::default() };
         let handle = Handle(self.dirs.insert(dir).map_err(|_| Errno::ENFILE)?);
-        Ok(Opened { handle, flags: self.dir_flags() })
+        Ok(Opened { handle, flags: self.dir_flags(), backing: None })
     }
 
     /// An open directory of this inode.

@@ -3,9 +3,10 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::AtomicU64;
 
-use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom, Statx};
 
 use super::Passthrough;
+use super::backing::Counted;
 use super::descriptors::Fd;
 use super::identity::stat_fd;
 use super::inode::Inode;
@@ -22,12 +23,14 @@ pub(super) struct OpenFile {
     is_memory: bool,
     /// When the file was seen to have no capabilities under another name.
     no_capabilities: AtomicU64,
+    #[expect(dead_code, reason = "counts while it lives")]
+    counted: Option<Counted>,
 }
 
 impl OpenFile {
     pub(super) fn new(fd: Fd, node: NodeId, inode: &Inode) -> Self {
         let is_memory = inode.mount.is_memory;
-        OpenFile { fd, node, is_memory, no_capabilities: AtomicU64::new(0) }
+        OpenFile { fd, node, is_memory, no_capabilities: AtomicU64::new(0), counted: None }
     }
 
     pub(super) fn is_of(&self, node: NodeId) -> bool {
@@ -50,12 +53,27 @@ impl Passthrough {
             true => self.with_privilege(!kill, || self.reopen(node, &inode, flags))?,
             false => self.reopen(node, &inode, flags)?,
         };
-        let flags = self.file_flags(&inode, || stat_fd(file.as_fd()))?;
-        let handle = self.insert(OpenFile::new(file, node, &inode))?;
+        let opened = self.opened(file, (node, &inode), flags, None)?;
         self.is_still_mapped(&inode).inspect_err(|_| {
-            self.files.remove(handle.0);
+            self.files.remove(opened.handle.0);
         })?;
-        Ok(Opened { handle, flags })
+        Ok(opened)
+    }
+
+    /// Gives a file that was just opened its handle, and says how it goes on. `stat` are its
+    /// attributes, if they are known.
+    pub(super) fn opened(
+        &self,
+        file: Fd,
+        (node, inode): (NodeId, &Inode),
+        open: OFlags,
+        stat: Option<Statx>,
+    ) -> Result<Opened> {
+        let stat = || stat.map_or_else(|| stat_fd(file.as_fd()), Ok);
+        let flags = self.file_flags(inode, stat)?;
+        let (flags, backing, counted) = self.way(inode, file.as_fd(), (open, flags), stat)?;
+        let file = OpenFile { counted, ..OpenFile::new(file, node, inode) };
+        Ok(Opened { handle: self.insert(file)?, flags, backing })
     }
 
     /// Opens an inode if it is a regular file. Opening anything else could block, or do things

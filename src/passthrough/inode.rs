@@ -4,9 +4,11 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    TryLockError,
 };
 
+use super::backing::Opens;
 use super::cache::Seen;
 use super::descriptors::Fd;
 use super::identity::{Birth, FileId, Proof, stat_fd};
@@ -38,9 +40,13 @@ pub(super) struct Inode {
     pub(super) seen: Seen,
     /// The guest is to map it into its DAX window.
     pub(super) mapped: Mapped,
+    /// Who has it open, where the kernel may serve that by itself.
+    pub(super) opens: OnceLock<Arc<Opens>>,
     /// An `O_PATH` descriptor. Nobody ever waits for the write lock, so that read locks may be
     /// held together in any order.
     descriptor: RwLock<Option<Fd>>,
+    /// What others change in it is told to the guest.
+    pub(super) is_watched: AtomicBool,
     /// Looked at since the descriptors' clock last came by.
     used: AtomicBool,
     /// Only the descriptor keeps it in existence.
@@ -85,7 +91,9 @@ impl Inode {
             lookups: AtomicU64::new(1),
             seen: Seen::default(),
             mapped: Mapped::default(),
+            opens: OnceLock::new(),
             descriptor: RwLock::new(descriptor),
+            is_watched: AtomicBool::new(false),
             used: AtomicBool::new(true),
             nameless: AtomicBool::new(false),
             place: place.map(Mutex::new),

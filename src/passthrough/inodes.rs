@@ -193,18 +193,22 @@ impl Inodes {
         Some((node, self.slab.get(node.0)?))
     }
 
-    /// Takes lookups back; an inode without any is forgotten.
-    pub(super) fn forget(&self, node: NodeId, count: u64) {
-        let Some(inode) = self.slab.get(node.0).filter(|_| node != NodeId::ROOT) else { return };
+    /// Takes lookups back; an inode without any is forgotten: then this is true.
+    pub(super) fn forget(&self, node: NodeId, count: u64) -> bool {
+        let Some(inode) = self.slab.get(node.0).filter(|_| node != NodeId::ROOT) else {
+            return false;
+        };
         let left = |lookups: u64| Some(lookups.saturating_sub(count));
         let before = inode.lookups.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
         if before.is_ok_and(|before| before > count) {
-            return;
+            return false;
         }
         let mut shard = self.shard(inode.id);
-        if inode.lookups.load(Ordering::Relaxed) == 0 {
+        let is_forgotten = inode.lookups.load(Ordering::Relaxed) == 0;
+        if is_forgotten {
             self.remove(node, &inode, &mut shard);
         }
+        is_forgotten
     }
 
     /// Forgets everything but the root.
@@ -214,6 +218,13 @@ impl Inodes {
                 self.remove(NodeId(node), inode, &mut self.shard(inode.id));
             }
         });
+    }
+
+    /// All inodes that are known.
+    pub(super) fn all(&self) -> Vec<NodeId> {
+        let mut all = Vec::new();
+        self.slab.for_each(|node, _| all.push(NodeId(node)));
+        all
     }
 
     /// Inodes that are known, the root included.

@@ -37,7 +37,7 @@ impl Passthrough {
     pub(super) fn look_up(&self, parent: NodeId, name: &Name) -> Result<Entry> {
         match self.find(parent, name.as_c_str(), Known::Pin) {
             Err(Errno::ENOENT) if !self.config.negative_valid.is_zero() => {
-                Ok(Entry::negative(self.config.negative_valid))
+                Ok(Entry::negative(self.valid(self.config.negative_valid)))
             }
             found => found,
         }
@@ -56,10 +56,13 @@ impl Passthrough {
             let stat = stat_name(dir.fd, name)?;
             let is_it = |node, inode: &Inode| self.is_still(node, inode, dir, (name, &stat), known);
             if let Some((node, inode)) = self.inodes.known(FileId::of(&stat), is_it) {
-                return Ok(self.entry(node, &inode, &stat));
+                return Ok(self.entry(node, &inode, &self.watched(node, &inode, stat)?));
             }
             match self.meet(dir, name, &stat, known) {
-                Ok(node) => return Ok(self.entry(node, &*self.inodes.get(node)?, &stat)),
+                Ok(node) => {
+                    let inode = self.inodes.get(node)?;
+                    return Ok(self.entry(node, &inode, &self.watched(node, &inode, stat)?));
+                }
                 Err(Errno::ESTALE) => {}
                 Err(error) => return Err(error),
             }
@@ -78,8 +81,8 @@ impl Passthrough {
         Entry {
             node,
             attr: self.attr(inode, stat),
-            attr_valid: self.config.attr_valid,
-            entry_valid: self.config.entry_valid,
+            attr_valid: self.valid(self.config.attr_valid),
+            entry_valid: self.valid(self.config.entry_valid),
         }
     }
 

@@ -5,11 +5,14 @@
 
 mod acl;
 mod attributes;
+mod backing;
+mod backing_rules;
 mod cache;
 mod config;
 mod create;
 mod descriptors;
 mod directories;
+mod fanotify;
 mod files;
 mod identity;
 mod ids;
@@ -25,6 +28,7 @@ mod names;
 mod ranges;
 mod survey;
 mod sys;
+mod watch;
 mod worker;
 mod xattrmap;
 mod xattrs;
@@ -46,12 +50,15 @@ use crate::fuse::{
 };
 use crate::mem::{Input, Output, Slab};
 
+pub use backing_rules::{BackingRule, BadBackingRule};
 pub use config::{Cache, Config, FileHandles, Support, Xattrs};
 pub use ids::{BadIdRule, IdMap, IdRule};
 pub use mappings::DaxPolicy;
 pub use survey::Survey;
+pub use watch::WatchGroup;
 pub use xattrmap::{BadXattrMap, XattrMap};
 
+use backing::Passing;
 use descriptors::Descriptors;
 use directories::{Listings, OpenDir};
 use files::OpenFile;
@@ -61,6 +68,7 @@ use inodes::Inodes;
 use locks::Locks;
 use mappings::Dax;
 use mounts::{Mounts, reopen_dir};
+use watch::Watch;
 use worker::Powers;
 use xattrmap::HostName;
 use xattrs::CAPABILITY;
@@ -82,6 +90,10 @@ pub struct Passthrough {
     dirs: Slab<OpenDir>,
     listings: Listings,
     dax: Option<Dax>,
+    /// Files that the kernel serves by itself, if it is to do that.
+    passing: Option<Passing>,
+    /// What others change is told to the guest, if that was asked for.
+    watch: Option<Watch>,
     /// `/proc/self/fd`: the way from a descriptor to its inode for calls that want a path.
     proc_fds: OwnedFd,
 }
@@ -140,6 +152,8 @@ impl Passthrough {
             dirs: Slab::new(),
             listings: Listings::default(),
             dax: None,
+            passing: None,
+            watch: None,
             proc_fds,
         })
     }
@@ -191,11 +205,17 @@ impl Filesystem for Passthrough {
             | self.config.optional()
             | self.config.own()
             | self.dax_flags()
+            | self.passing.as_ref().map_or(0, |_| init::PASSTHROUGH)
     }
 
     fn start(&self, agreed: &Negotiated) -> Result<()> {
         self.agreed.store(agreed.flags, Ordering::Relaxed);
-        if agreed.has(self.config.required()) { Ok(()) } else { Err(Errno::EPROTO) }
+        if !agreed.has(self.config.required()) {
+            return Err(Errno::EPROTO);
+        }
+        let root = self.inodes.get(NodeId::ROOT)?;
+        let stat = self.stat(NodeId::ROOT, &root, None)?;
+        self.watched(NodeId::ROOT, &root, stat).map(drop)
     }
 
     fn end(&self) {
@@ -218,7 +238,12 @@ impl Filesystem for Passthrough {
     }
 
     fn forget(&self, node: NodeId, lookups: u64) {
-        self.inodes.forget(node, lookups);
+        let inode = self.inodes.get(node);
+        if self.inodes.forget(node, lookups)
+            && let Ok(inode) = inode
+        {
+            self.unwatch(node, &inode);
+        }
     }
 
     fn getattr(&self, node: NodeId, handle: Option<Handle>) -> Result<Attributes> {

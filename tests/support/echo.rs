@@ -56,7 +56,7 @@ fn how(how: &Create) -> (u32, u32, bool) {
 }
 
 fn opened(what: impl Hash) -> Opened {
-    Opened { handle: Handle(hash(what)), flags: 5 }
+    Opened { handle: Handle(hash(what)), flags: 5, backing: None }
 }
 
 fn fill(out: &mut [u8], what: impl Hash) -> Result<usize> {

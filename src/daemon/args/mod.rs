@@ -7,14 +7,13 @@ mod serve;
 mod words;
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::error::StartError;
-use super::sandbox::SandboxOptions;
-use super::share::ShareOptions;
+use super::mount::{self, MountSettings};
 pub(super) use ctl::{CtlSettings, Question};
 use explain::explain;
 pub(super) use log_options::{LogFormat, LogOptions};
@@ -48,29 +47,6 @@ enum Command {
     Ctl(CtlSettings),
 }
 
-/// What to mount where, and how.
-#[derive(Debug, Args)]
-pub(super) struct MountSettings {
-    /// Directory to show
-    pub(super) source: PathBuf,
-
-    /// Directory to show it at
-    pub(super) mountpoint: PathBuf,
-
-    #[command(flatten)]
-    pub(super) share: ShareOptions,
-
-    #[command(flatten)]
-    pub(super) sandbox: SandboxOptions,
-
-    /// Threads that serve requests [default: one a CPU]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(super) threads: Option<u16>,
-
-    #[command(flatten)]
-    pub(super) log: LogOptions,
-}
-
 /// What the command line asks for.
 #[derive(Debug)]
 pub(super) enum Wish {
@@ -87,7 +63,7 @@ const VIRTIOFSD: (&str, &str) =
 
 /// Reads the command line; the first argument is the program's name.
 pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, StartError> {
-    let mut args = args.into_iter();
+    let mut args = mount::expand(args)?.into_iter();
     let program = args.next().unwrap_or_default();
     let args = words::translate(args)?;
     let arguments = named(&program)
@@ -137,6 +113,8 @@ fn named(program: &OsStr) -> clap::Command {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use log::LevelFilter;
 
     use super::*;

@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use clap::{Args, ValueEnum};
 use rustix::process::geteuid;
+use rustix::thread::CapabilitySet;
 
 use super::capabilities;
 use super::capabilities::Changes;
@@ -114,7 +115,7 @@ impl SandboxOptions {
     pub(super) fn drop_capabilities(
         &self,
         own_user_namespace: bool,
-        by_handle: bool,
+        (by_handle, registers): (bool, bool),
     ) -> Result<(), StartError> {
         if !own_user_namespace && !geteuid().is_root() {
             if self.modcaps.is_some() {
@@ -122,7 +123,8 @@ impl SandboxOptions {
             }
             return Ok(());
         }
-        let keep = capabilities::usual(by_handle);
+        let mut keep = capabilities::usual(by_handle);
+        keep.set(CapabilitySet::SYS_ADMIN, registers);
         let keep = self.modcaps.map_or(keep, |changes| changes.apply(keep));
         capabilities::drop_all_but(keep).map_err(|error| {
             let problem = format!("capabilities cannot be dropped: {error}");

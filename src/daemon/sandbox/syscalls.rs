@@ -22,6 +22,8 @@ const IOCTLS: &[u32] = &[
     0x801c_581f,
     0x401c_5820, // FS_IOC_{GET,SET}FLAGS, FS_IOC_FS{GET,SET}XATTR
     0x5401,
+    0x4010_e501,
+    0x4004_e502, // FUSE_DEV_IOC_BACKING_OPEN and _CLOSE
     0x5413,
     0x5421, // TCGETS, TIOCGWINSZ, FIONBIO
 ];
@@ -91,6 +93,11 @@ pub(super) const EVERYWHERE: &[(c_long, Rule)] = &[
     (libc::SYS_umask, Rule::Any),
     (libc::SYS_unlinkat, Rule::Any),
     (libc::SYS_utimensat, Rule::Any),
+    // Mounts: watching for changes, in a group that is there already, and requests by a ring that
+    // is there already and can do nothing else.
+    (libc::SYS_fanotify_mark, Rule::Any),
+    (libc::SYS_io_uring_enter, Rule::Any),
+    (libc::SYS_sched_setaffinity, Rule::Any),
     // Extended attributes.
     (libc::SYS_fgetxattr, Rule::Any),
     (libc::SYS_flistxattr, Rule::Any),

@@ -1,0 +1,252 @@
+//! `ferryfs mount`.
+
+mod options;
+mod place;
+mod settings;
+
+use std::io::{PipeWriter, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use rustix::thread::{CapabilitySet, capabilities};
+
+use super::background::{self, Side, Starter};
+use super::error::StartError;
+use super::logging;
+use super::run::{EXIT_SERVE, refuse};
+use super::sandbox::{Ending, Inside, Needs, Outside, hold_signals};
+use crate::dev::{
+    self, BackingFiles, Carriage, End, Mount, MountError, Notifier, PARAMETER, Rings,
+};
+use crate::fuse::flags::init;
+use crate::fuse::{Carrier, Session};
+use crate::passthrough::{Passthrough, WatchGroup};
+
+pub(super) use options::expand;
+pub(super) use settings::MountSettings;
+
+use settings::When;
+
+/// Mounts, serves, and returns when the mount is gone.
+pub(super) fn main(settings: &MountSettings) -> ExitCode {
+    let starter = match settings.daemonize.then(background::fork).transpose() {
+        Ok(Some(Side::Starter(code))) => return code,
+        Ok(Some(Side::Daemon(starter))) => Some(starter),
+        Ok(None) => None,
+        Err(error) => return refuse(&StartError::new("--daemonize", error, "leave it out")),
+    };
+    logging::start(&settings.log);
+    run(settings, starter.as_ref()).unwrap_or_else(|error| match &starter {
+        Some(starter) => starter.refuse(&error),
+        None => refuse(&error),
+    })
+}
+
+fn run(settings: &MountSettings, starter: Option<&Starter>) -> Result<ExitCode, StartError> {
+    let waits = starter.map(Starter::try_clone).transpose();
+    let waits = waits.map_err(|error| StartError::new("--daemonize", error, "leave it out"))?;
+    settings.check()?;
+    let descriptors = settings.share.prepare("SOURCE", &settings.source)?;
+    // The working directory may be another by the time that it is opened.
+    let full = std::path::absolute(&settings.source);
+    let source = ("SOURCE", full.as_deref().unwrap_or(&settings.source));
+    let group = settings.watch.then(WatchGroup::new).transpose().map_err(|error| {
+        let problem = format!("cannot watch for changes: {error}");
+        let remedy = "use Linux 5.13 or later, and raise fs.fanotify.max_user_groups";
+        StartError::new("--watch", problem, remedy)
+    })?;
+    hold_signals().map_err(|error| StartError::new("signals", error, "see sigprocmask(2)"))?;
+    let (mount, name) = mount(settings)?;
+    if let Some(starter) = starter {
+        // What we were started in may be unmounted or removed.
+        let _ = starter.leave();
+    }
+    let given = match Given::new(settings, &mount, name, group) {
+        Ok(given) => given,
+        Err(error) => {
+            let _ = mount.detach();
+            let remedy = "give the process room for more open files";
+            return Err(StartError::new("MOUNTPOINT", error, remedy));
+        }
+    };
+    let needs = Needs { registers: settings.registers(), ..settings.share.needs() };
+    let outside = Mounted { mount, was_asked: false };
+    settings
+        .sandbox
+        .run(source, needs, outside, |inside| given.serve(settings, descriptors, inside, waits))
+}
+
+/// What is mounted, and what to call it.
+fn mount(settings: &MountSettings) -> Result<(Mount, String), StartError> {
+    if let Some(number) = settings.device()? {
+        let device = dev::given(number).map_err(|error| {
+            let problem = format!("cannot use descriptor {number}: {error}");
+            StartError::new("--fd", problem, "pass /dev/fuse, opened and mounted")
+        })?;
+        return Ok((Mount::of(device), format!("descriptor {number}")));
+    }
+    let at = place::check(&settings.source, settings.mountpoint()?)?;
+    let mount = Mount::new(&at, &settings.options()?).map_err(|error| {
+        let remedy = match &error {
+            MountError::Device(_) => "load the module fuse, and have the right to use /dev/fuse",
+            MountError::Refused(_) => "name an existing directory, and have CAP_SYS_ADMIN",
+            MountError::NoHelper(_) => "install fuse3, or be root",
+            MountError::NoKeeper(_) => "do without --auto-unmount",
+            MountError::Helper(_) => {
+                "name a directory of your own, with options that users may give"
+            }
+        };
+        StartError::new("MOUNTPOINT", error, remedy)
+    })?;
+    Ok((mount, at.display().to_string()))
+}
+
+/// What the serving process cannot make for itself.
+struct Given {
+    name: String,
+    carriage: Carriage,
+    carrier: Carrier,
+    backing: Option<BackingFiles>,
+    watch: Option<(WatchGroup, Notifier)>,
+}
+
+impl Given {
+    fn new(
+        settings: &MountSettings,
+        mount: &Mount,
+        name: String,
+        group: Option<WatchGroup>,
+    ) -> std::io::Result<Self> {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let devices = mount.devices(settings.threads.map_or(cpus, usize::from))?;
+        let mut carrier = Carrier::DEV;
+        let rings = rings(settings.io_uring);
+        if rings.is_some() {
+            carrier.own |= init::OVER_IO_URING;
+        }
+        let mut backing = None;
+        if settings.passes() {
+            backing = Some(BackingFiles::new(mount.device())?);
+            carrier.stack_depth = place::stack_depth(&settings.source);
+        }
+        let notifier = group.is_some().then(|| Notifier::new(mount.device())).transpose()?;
+        let watch = group.zip(notifier);
+        Ok(Given { name, carriage: Carriage { devices, rings }, carrier, backing, watch })
+    }
+
+    fn serve(
+        self,
+        settings: &MountSettings,
+        descriptors: usize,
+        inside: Inside,
+        waits: Option<PipeWriter>,
+    ) -> Result<ExitCode, StartError> {
+        let Given { name: at, carriage, carrier, backing, watch } = self;
+        let source = ("SOURCE", settings.source.as_path());
+        let mut share = settings.share.open(source, descriptors, inside)?;
+        if let Some(backing) =
+            backing.filter(|_| settings.passthrough == When::On || may_register())
+        {
+            share.pass_through(Arc::new(backing), settings.passthrough_rule.clone());
+        }
+        let notifier = watch.map(|(group, notifier)| {
+            share.watch(group);
+            notifier
+        });
+        let session = Arc::new(Session::new(share, carrier));
+        settings.share.describe();
+        let size = carriage.rings.as_ref().map(|rings| (rings.size(), rings.memory() >> 20));
+        let ready = || {
+            if let Some(notifier) = notifier {
+                tell_changes(&session, notifier);
+            }
+            if let Some(((queues, entries), memory)) = size
+                && session.has_agreed(init::OVER_IO_URING)
+            {
+                log::info!(
+                    "Requests come over io_uring: {queues} queues of {entries} entries, which \
+                     take {memory} MiB at most"
+                );
+            }
+            if settings.passthrough == When::On && !session.has_agreed(init::PASSTHROUGH) {
+                log::warn!("All files go through the daemon: this kernel passes none through");
+            }
+            log::info!("Mounted {} on {at}", settings.source.display());
+            if let Some(mut waits) = waits {
+                // One that is gone does not wait.
+                let _ = waits.write_all(b"\n");
+            }
+        };
+        let why = match dev::serve(&session, carriage, ready) {
+            Ok(End::Unmounted) => {
+                log::info!("Unmounted {at}, exiting");
+                return Ok(ExitCode::SUCCESS);
+            }
+            Ok(End::Aborted) => "the connection was aborted".into(),
+            Err(error) => error.to_string(),
+        };
+        log::error!("Cannot serve {at} any further: {why}");
+        Ok(ExitCode::from(EXIT_SERVE))
+    }
+}
+
+/// True if this process has the right to register files with the kernel.
+fn may_register() -> bool {
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
+}
+
+/// Rings, if requests are to come by them, and the kernel can do that now.
+fn rings(when: When) -> Option<Rings> {
+    let level = match when {
+        When::Off => return None,
+        When::Auto => log::Level::Debug,
+        When::On => log::Level::Warn,
+    };
+    let refused = match std::fs::read_to_string(PARAMETER) {
+        Ok(value) if value.starts_with('Y') => match Rings::new() {
+            Ok(rings) => return Some(rings),
+            Err(error) => format!("it cannot be used ({error})"),
+        },
+        Ok(_) => format!("it is switched off; write Y to {PARAMETER}"),
+        Err(_) => "this kernel does not have it for FUSE".into(),
+    };
+    log::log!(level, "Requests go through read and write, not io_uring: {refused}");
+    None
+}
+
+/// Tells the kernel what others change in the source, until the mount is gone.
+fn tell_changes(session: &Arc<Session<Passthrough>>, notifier: Notifier) {
+    let session = session.clone();
+    let thread = std::thread::Builder::new().name("watch".into());
+    let started = thread.spawn(move || session.filesystem().tell_changes(&notifier));
+    if let Err(error) = started {
+        log::error!("Changes by others are not seen at once: {error}");
+    }
+}
+
+/// Serving ends when the last user of the mount is gone; at once for those who ask twice.
+struct Mounted {
+    mount: Mount,
+    was_asked: bool,
+}
+
+impl Outside for Mounted {
+    fn asked_to_end(&mut self) -> Ending {
+        if self.was_asked || !self.mount.is_ours() {
+            return Ending::Kill;
+        }
+        self.was_asked = true;
+        if let Err(error) = self.mount.detach() {
+            log::warn!("Cannot unmount: {error}");
+        }
+        Ending::ByItself
+    }
+
+    fn ended(&mut self) {
+        // It is still there if serving came to an early end: it would fail whoever uses it.
+        if self.mount.is_there() {
+            let _ = self.mount.detach();
+        }
+        self.mount.is_gone();
+    }
+}

@@ -1,0 +1,97 @@
+//! Mounting and unmounting again and again in one process.
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ferryfs::dev::{BackingFiles, Carriage, End, Mount, MountOptions, Notifier, serve};
+use ferryfs::fuse::{Carrier, Session};
+use ferryfs::passthrough::{Cache, Config, Passthrough};
+
+/// What a process holds.
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    descriptors: usize,
+    threads: usize,
+    resident: u64,
+}
+
+impl Held {
+    fn now() -> Self {
+        let count = |folder| fs::read_dir(folder).unwrap().count();
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        Held {
+            descriptors: count("/proc/self/fd"),
+            threads: count("/proc/self/task"),
+            resident: line.trim().strip_suffix(" kB").unwrap().parse().unwrap(),
+        }
+    }
+}
+
+fn cycle(source: &Path, at: &Path) {
+    let options = MountOptions {
+        source: "cycles".into(),
+        subtype: "ferryfs".into(),
+        allow_other: true,
+        max_read: None,
+        auto_unmount: false,
+        attributes: Vec::new(),
+    };
+    let mut share = Passthrough::new(source, Config::new(Cache::Auto)).unwrap();
+    let mount = Mount::new(at, &options).unwrap();
+    share.pass_through(Arc::new(BackingFiles::new(mount.device()).unwrap()), Vec::new());
+    let _notifier = Notifier::new(mount.device()).unwrap();
+    let session = Arc::new(Session::new(share, Carrier::DEV));
+    let was_ready = AtomicBool::new(false);
+    let end = std::thread::scope(|scope| {
+        let server = scope.spawn(|| {
+            let carriage = Carriage { devices: mount.devices(2).unwrap(), rings: None };
+            serve(&session, carriage, || was_ready.store(true, Ordering::Relaxed))
+        });
+        // By a thread that serves nothing.
+        fs::write(at.join("file"), "x").unwrap();
+        assert_eq!(fs::read(at.join("file")).unwrap(), b"x");
+        assert_eq!(fs::read_dir(at).unwrap().count(), 1);
+        mount.detach().unwrap();
+        server.join().unwrap().unwrap()
+    });
+    assert_eq!((end, was_ready.into_inner()), (End::Unmounted, true));
+    assert_eq!(session.filesystem().inodes(), 1);
+    assert_eq!(session.filesystem().handles(), 0);
+}
+
+#[test]
+fn a_thousand_mounts_leave_nothing_behind() {
+    if !rustix::process::geteuid().is_root() || !Path::new("/dev/fuse").exists() {
+        let line = "\nSKIPPED: a_thousand_mounts_leave_nothing_behind: mounting needs root\n";
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // Several at a time: the kernel makes each of them wait.
+    let cycles = |count| {
+        std::thread::scope(|scope| {
+            for place in 0..8 {
+                let source = folder.path().join(format!("source {place}"));
+                let at = folder.path().join(format!("at {place}"));
+                fs::create_dir_all(&source).unwrap();
+                fs::create_dir_all(&at).unwrap();
+                scope.spawn(move || (0..count).for_each(|_| cycle(&source, &at)));
+            }
+        });
+    };
+    // The heap takes its shape.
+    cycles(25);
+    let before = Held::now();
+    cycles(125);
+    let after = Held::now();
+    // A thread may take a moment to go after it was joined.
+    assert!(after.descriptors <= before.descriptors, "{before:?} {after:?}");
+    assert!(after.threads <= before.threads, "{before:?} {after:?}");
+    let grown = after.resident.saturating_sub(before.resident);
+    assert!(grown < 4096, "{grown} KiB more after 1000 mounts");
+}
