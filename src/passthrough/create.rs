@@ -11,7 +11,7 @@ use super::Passthrough;
 use super::attributes::decode_dev;
 use super::descriptors::Fd;
 use super::identity::stat_fd;
-use super::inode::{Inode, Place};
+use super::inode::Inode;
 use super::lookup::Known;
 use super::mounts::Mount;
 use super::worker::Ids;
@@ -85,8 +85,8 @@ impl Passthrough {
         };
         match self.make(by, (&dir, fd.as_fd()), at, open) {
             Ok(file) => {
-                let place = Place { parent: at.parent, name: at.name.as_c_str().into() };
-                self.created((file, flags), &dir.mount, Some(place))
+                let place = Some((at.parent, at.name.as_c_str()));
+                self.created((file, flags), &dir.mount, place)
             }
             Err(Errno::EEXIST) if how.flags & libc::O_EXCL.cast_unsigned() == 0 => {
                 let entry = self.find(at.parent, at.name.as_c_str(), Known::Pin)?;
@@ -176,10 +176,10 @@ impl Passthrough {
         &self,
         (file, open): (Fd, OFlags),
         mount: &Arc<Mount>,
-        place: Option<Place>,
+        at: Option<(NodeId, &CStr)>,
     ) -> Result<Created> {
         let stat = stat_fd(file.as_fd())?;
-        let node = self.adopt(file.as_fd(), mount, &stat, place)?;
+        let node = self.adopt(file.as_fd(), mount, &stat, at)?;
         let inode = self.inodes.get(node)?;
         let opened = || -> Result<Opened> { self.opened(file, (node, &inode), open, Some(stat)) };
         let opened = opened().inspect_err(|_| self.forget(node, 1))?;

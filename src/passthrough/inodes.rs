@@ -21,6 +21,9 @@ use crate::mem::{Pin, Slab};
 
 const SHARDS: usize = 64;
 
+/// A shard with room for so many keeps it.
+const FEW: usize = 64;
+
 /// Directories above an inode that may have to be opened by name to get at it.
 const DEEPEST: usize = 4096;
 
@@ -249,7 +252,7 @@ impl Inodes {
     fn remove(&self, node: NodeId, inode: &Inode, shard: &mut Shard) {
         if shard.get(&inode.id) == Some(&node) {
             shard.remove(&inode.id);
-            if shard.len() * 4 < shard.capacity() {
+            if shard.len() * 4 < shard.capacity() && shard.capacity() > FEW {
                 let room = shard.len() * 2;
                 shard.shrink_to(room);
             }

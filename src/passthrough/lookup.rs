@@ -154,15 +154,17 @@ impl Passthrough {
         file: BorrowedFd<'_>,
         mount: &Arc<Mount>,
         stat: &Statx,
-        place: Option<Place>,
+        at: Option<(NodeId, &CStr)>,
     ) -> Result<NodeId> {
         let proof = Proof::of(file, c"", stat)?;
         let by_handle = matches!(proof, Proof::Handle(_)) && mount.by_handle().is_some();
-        let name = place.as_ref().map(|place| &*place.name);
-        let mapped = self.shall_map(FileId::of(stat), name, stat);
+        let mapped = self.shall_map(FileId::of(stat), at.map(|(_, name)| name), stat);
         let (fd, place) = match by_handle {
             true => (None, None),
-            false => (Some(self.inodes.open(|| self.open_again(file, OFlags::PATH))?), place),
+            false => {
+                let fd = self.inodes.open(|| self.open_again(file, OFlags::PATH))?;
+                (Some(fd), at.map(|(parent, name)| Place { parent, name: name.into() }))
+            }
         };
         let inode = Inode::new(stat, (mount.clone(), false), (proof, true), fd, place);
         inode.mapped.begin(mapped);
