@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_ferryfs_global_optspecs
-    string join \n shared-dir= require-mountpoint socket-path= socket-group= fd= tag= num-request-queues= thread-pool-size= poll-us= readonly cache= attr-timeout= entry-timeout= negative-timeout= no-readdirplus readdirplus writeback no-writeback allow-direct-io no-allow-direct-io allow-mmap preserve-noatime xattr no-xattr xattrmap= xattr-preset= posix-acl= security-label= killpriv-v2 no-killpriv-v2 translate-uid= translate-gid= map-owner= inode-file-handles= announce-submounts no-announce-submounts posix-lock no-posix-lock flock no-flock rlimit-nofile= sandbox= seccomp= modcaps= uid-map= gid-map= daemonize control= ready-fd= log-level= syslog log-format= migration-mode= migration-on-error= migration-verify-handles migration-confirm-paths print-capabilities o= d f h/help V/version
+    string join \n shared-dir= require-mountpoint socket-path= socket-group= fd= tag= num-request-queues= thread-pool-size= poll-us= dax-window= dax-policy= readonly cache= attr-timeout= entry-timeout= negative-timeout= no-readdirplus readdirplus writeback no-writeback allow-direct-io no-allow-direct-io allow-mmap preserve-noatime xattr no-xattr xattrmap= xattr-preset= posix-acl= security-label= killpriv-v2 no-killpriv-v2 translate-uid= translate-gid= map-owner= inode-file-handles= announce-submounts no-announce-submounts posix-lock no-posix-lock flock no-flock inode-limit= rlimit-nofile= sandbox= seccomp= modcaps= uid-map= gid-map= daemonize control= ready-fd= log-level= syslog log-format= migration-mode= migration-on-error= migration-verify-handles migration-confirm-paths print-capabilities o= d f h/help V/version
 end
 
 function __fish_ferryfs_needs_command
@@ -32,6 +32,8 @@ complete -c ferryfs -n "__fish_ferryfs_needs_command" -l tag -d 'Mount tag to of
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l num-request-queues -d 'Request queues that the device\'s config space names' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l thread-pool-size -d 'Threads for requests that wait for storage, at most [default: 16, as with 0]' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l poll-us -d 'Microseconds for which a queue may look for the next request before it sleeps, if requests come that soon and nobody else needs the processor [default: 50, or 0 with one processor]' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l dax-window -d 'Let the guest map files into a window of this size, a power of two such as 512M, if the front-end can do that (see docs/DAX.md)' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l dax-policy -d 'Files that are mapped if the guest leaves it to us: auto (large ones, of which several fit into the window), always, never, size:N (those of N bytes or more) or glob:PATTERN (by name)' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l cache -d 'What a guest may keep in its cache: auto (a second, data while the file is unchanged), always, metadata (no data) or never' -r -f -a "auto\t''
 always\t''
 metadata\t''
@@ -53,6 +55,7 @@ complete -c ferryfs -n "__fish_ferryfs_needs_command" -l map-owner -d 'Everythin
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l inode-file-handles -d 'Keep inodes by file handle: never, prefer (where it works) or mandatory' -r -f -a "never\t''
 prefer\t''
 mandatory\t''"
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l inode-limit -d 'Inodes that the guest may know at a time [default: as many as need an eighth of the host\'s memory at most]' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l rlimit-nofile -d 'Limit of open files to set [default: the hard limit, at most 1000000]; 0 leaves it alone' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l sandbox -d 'What the daemon sees of the host: namespace (nothing but the share, in namespaces of its own), chroot (nothing but the share; for root only), none (what its user sees) or auto (the first of these that can be had)' -r -f -a "namespace\t''
 chroot\t''
@@ -107,6 +110,19 @@ complete -c ferryfs -n "__fish_ferryfs_needs_command" -s V -l version -d 'Print 
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -f -a "mount" -d 'Mount a host directory on this host, through Linux\'s FUSE client'
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -f -a "ctl" -d 'Look into a running daemon, and tell it what to do'
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l fd -d 'Use this descriptor, /dev/fuse opened and mounted, instead of mounting; /dev/fd/N as MOUNTPOINT does the same' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -s o -d 'Options as for mount(8), separated by commas: those of this list without their dashes, and ro, nosuid, nodev, noexec, noatime, nodiratime' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l fsname -d 'What mount tables show as the source [default: SOURCE]' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l subtype -d 'What mount tables show as the type, behind "fuse."' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l max-read -d 'Bytes of the largest READ [default: the kernel\'s limit]' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l mount-attribute -d 'A property of the mount that is not ours' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l passthrough -d 'Let the kernel read and write files by itself (FUSE passthrough): on (the daemon then keeps CAP_SYS_ADMIN), auto (if it has that anyway) or off' -r -f -a "auto\t''
+on\t''
+off\t''"
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l passthrough-rule -d 'Which files it reads and writes by itself: on or off, and after a colon what has to apply of read-only, write, min-size=, max-size=, glob=, as "off:write,glob=*.log"; may be repeated, the first that applies decides' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l io-uring -d 'Take requests over io_uring: auto (where the kernel offers it), on (and say so if it does not) or off' -r -f -a "auto\t''
+on\t''
+off\t''"
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l cache -d 'What a guest may keep in its cache: auto (a second, data while the file is unchanged), always, metadata (no data) or never' -r -f -a "auto\t''
 always\t''
 metadata\t''
@@ -128,6 +144,7 @@ complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l map-owner -d '
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l inode-file-handles -d 'Keep inodes by file handle: never, prefer (where it works) or mandatory' -r -f -a "never\t''
 prefer\t''
 mandatory\t''"
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l inode-limit -d 'Inodes that the guest may know at a time [default: as many as need an eighth of the host\'s memory at most]' -r
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l rlimit-nofile -d 'Limit of open files to set [default: the hard limit, at most 1000000]; 0 leaves it alone' -r
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l sandbox -d 'What the daemon sees of the host: namespace (nothing but the share, in namespaces of its own), chroot (nothing but the share; for root only), none (what its user sees) or auto (the first of these that can be had)' -r -f -a "namespace\t''
 chroot\t''
@@ -144,6 +161,12 @@ complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l threads -d 'Th
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l log-level -d 'How much to log: off, error, warn, info, debug or trace; RUST_LOG overrides it' -r
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l log-format -d 'How to write the log: text, or json (an object a line)' -r -f -a "text\t'A line with its time and level'
 json\t'A JSON object a line'"
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l daemonize -d 'Return when the mount is usable, and serve it in the background'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l auto-unmount -d 'Unmount when the daemon ends in whatever way'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l allow-other -d 'Let other users use the mount [default for root]'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l no-allow-other -d 'Let nobody but the user who mounts use the mount'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l default-permissions -d 'The kernel checks permissions; always on'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l watch -d 'Watch SOURCE, so that changes by others are seen at once whatever is cached'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l readonly -d 'Refuse all changes'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l no-readdirplus -d 'Do not send attributes along when a directory is read'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l readdirplus

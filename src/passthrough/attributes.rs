@@ -185,7 +185,7 @@ impl Passthrough {
 
     pub(super) fn read_link(&self, node: NodeId, target: &mut [u8]) -> Result<usize> {
         let inode = self.inodes.get(node)?;
-        if inode.kind != libc::S_IFLNK {
+        if inode.kind() != libc::S_IFLNK {
             return Err(Errno::EINVAL);
         }
         let fd = self.inodes.fd(node, &inode)?;

@@ -79,7 +79,7 @@ impl Passthrough {
     /// Opens an inode if it is a regular file. Opening anything else could block, or do things
     /// to a device; guests never ask for it.
     pub(super) fn reopen(&self, node: NodeId, inode: &Inode, flags: OFlags) -> Result<Fd> {
-        match inode.kind {
+        match inode.kind() {
             libc::S_IFREG => {}
             libc::S_IFDIR => return Err(Errno::EISDIR),
             libc::S_IFLNK => return Err(Errno::ELOOP),

@@ -23,8 +23,8 @@ use rustix::fs::Statx;
 /// be opened, and else by the name under which it was last seen.
 pub(super) struct Inode {
     pub(super) id: FileId,
-    /// `S_IFMT` bits; they never change.
-    pub(super) kind: u32,
+    /// The mode that it had first, of which only the type counts.
+    kind: u16,
     pub(super) mount: Arc<Mount>,
     /// A directory on which another file system, or another part of one, begins.
     pub(super) is_submount: bool,
@@ -82,7 +82,7 @@ impl Inode {
     ) -> Self {
         Inode {
             id: FileId::of(stat),
-            kind: u32::from(stat.stx_mode) & libc::S_IFMT,
+            kind: stat.stx_mode,
             mount,
             is_submount,
             proof,
@@ -100,8 +100,13 @@ impl Inode {
         }
     }
 
+    /// `S_IFMT` bits; they never change.
+    pub(super) fn kind(&self) -> u32 {
+        u32::from(self.kind) & libc::S_IFMT
+    }
+
     pub(super) fn is_dir(&self) -> bool {
-        self.kind == libc::S_IFDIR
+        self.kind() == libc::S_IFDIR
     }
 
     /// The open descriptor, if there is one now. While it is there the inode exists and no other

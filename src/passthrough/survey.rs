@@ -39,7 +39,7 @@ impl Passthrough {
         };
         self.inodes.for_each(|inode| {
             survey.directories += usize::from(inode.is_dir());
-            survey.files += usize::from(inode.kind == libc::S_IFREG);
+            survey.files += usize::from(inode.kind() == libc::S_IFREG);
             survey.pinned += usize::from(inode.is_pinned());
             survey.by_handle += usize::from(inode.opens_by_handle());
         });
