@@ -116,7 +116,11 @@ impl FileHandle {
         let len = u32::try_from(bytes.len()).map_err(|_| Errno::EOVERFLOW)?;
         let mut raw = RawHandle { len, kind: self.kind, bytes: [0; MAX_HANDLE] };
         raw.bytes[..bytes.len()].copy_from_slice(bytes);
-        sys::open_by_handle(mount, &mut raw, flags)
+        sys::open_by_handle(mount, &mut raw, flags).map_err(|error| match error {
+            // What ext4 says while the inode's number is being given to another one.
+            Errno::ENOMEM => Errno::ESTALE,
+            error => error,
+        })
     }
 }
 
@@ -176,6 +180,30 @@ mod tests {
         let second = make();
         assert_ne!(first, second);
         assert_eq!(first.open(here.as_fd(), libc::O_PATH).unwrap_err(), Errno::ESTALE);
+    }
+
+    #[test]
+    fn a_handle_whose_number_is_just_given_to_another_inode_is_stale() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = std::fs::File::open(dir.path()).unwrap();
+        let path = dir.path().join("a");
+        std::fs::write(&path, "").unwrap();
+        let first = FileHandle::of(here.as_fd(), c"a").unwrap();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..50_000 {
+                    std::fs::remove_file(&path).unwrap();
+                    std::fs::write(&path, "").unwrap();
+                }
+                over.store(true, std::sync::atomic::Ordering::Relaxed);
+            });
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                if let Err(error) = first.open(here.as_fd(), libc::O_PATH) {
+                    assert_eq!(error, Errno::ESTALE);
+                }
+            }
+        });
     }
 
     #[test]
