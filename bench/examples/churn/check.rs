@@ -220,7 +220,7 @@ fn grows(mount: &Mount<'_>, _: u64) -> Checked {
 fn blinks(mount: &Mount<'_>, _: u64) -> Checked {
     let path = mount.at("blinks");
     let gone = |error: &io::Error| error.kind() == ErrorKind::NotFound;
-    match fs::symlink_metadata(&path) {
+    match patiently(|| fs::symlink_metadata(&path)) {
         Err(error) if gone(&error) => return Ok(()),
         Err(error) => return Err(format!("lstat: {error}").into()),
         Ok(meta) if meta.is_file() => match patiently(|| fs::read_to_string(&path)) {
