@@ -3,37 +3,27 @@
 //! A nodeid is a slab id: it never names another inode later. One host inode has one nodeid for
 //! as long as the guest remembers it.
 
-use std::collections::HashMap;
 use std::ffi::CStr;
-use std::hash::BuildHasher;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use foldhash::fast::RandomState;
 use rustix::fs::{Mode, OFlags};
 
 use super::descriptors::{Descriptors, Fd};
 use super::identity::{FileId, Proof, stat_fd};
+use super::index::{Index, Shard};
 use super::inode::{Inode, InodeFd, Place};
 use crate::fuse::{Errno, NodeId, Result};
 use crate::mem::{Pin, Slab};
 
-const SHARDS: usize = 64;
-
-/// A shard with room for so many keeps it.
-const FEW: usize = 64;
-
 /// Directories above an inode that may have to be opened by name to get at it.
 const DEEPEST: usize = 4096;
-
-type Shard = HashMap<FileId, NodeId, RandomState>;
 
 /// The table of inodes.
 pub(super) struct Inodes {
     slab: Slab<Inode>,
-    by_id: Box<[Mutex<Shard>]>,
-    hasher: RandomState,
+    index: Index,
     descriptors: Arc<Descriptors>,
 }
 
@@ -51,10 +41,9 @@ impl Inodes {
         let id = root.id;
         let node = slab.insert(root).map_err(|_| Errno::ENOMEM)?;
         assert_eq!(NodeId(node), NodeId::ROOT);
-        let by_id = (0..SHARDS).map(|_| Mutex::default()).collect();
-        let inodes = Inodes { slab, by_id, hasher: RandomState::default(), descriptors };
-        inodes.shard(id).insert(id, NodeId::ROOT);
-        Ok(inodes)
+        let index = Index::new();
+        index.shard(id).insert(&slab, NodeId::ROOT);
+        Ok(Inodes { slab, index, descriptors })
     }
 
     /// The inode of a nodeid. `ESTALE` if the guest was never given it, or forgot it.
@@ -133,12 +122,10 @@ impl Inodes {
         id: FileId,
         is_it: impl FnOnce(NodeId, &Inode) -> bool,
     ) -> Option<(NodeId, Pin<'_, Inode>)> {
-        let node = *self.shard(id).get(&id)?;
-        let inode = self.slab.get(node.0)?;
+        let (node, inode) = self.find(id)?;
         if !is_it(node, &inode) {
-            let mut shard = self.shard(id);
-            if shard.get(&id) == Some(&node) && node != NodeId::ROOT {
-                shard.remove(&id);
+            if node != NodeId::ROOT {
+                self.disown(node, &inode);
             }
             return None;
         }
@@ -152,8 +139,8 @@ impl Inodes {
     pub(super) fn add(&self, inode: Inode) -> Result<NodeId> {
         let id = inode.id;
         let (pinned, can_return) = (inode.is_pinned(), inode.can_return());
-        let mut shard = self.shard(id);
-        if let Some(&node) = shard.get(&id)
+        let mut shard = self.index.shard(id);
+        if let Some(node) = shard.get(&self.slab)
             && let Some(there) = self.slab.get(node.0)
             && there.proof == inode.proof
             && (inode.proof != Proof::None || (pinned && there.is_pinned()))
@@ -162,7 +149,7 @@ impl Inodes {
             return Ok(node);
         }
         let node = NodeId(self.slab.insert(inode).map_err(|_| Errno::ENFILE)?);
-        shard.insert(id, node);
+        shard.insert(&self.slab, node);
         drop(shard);
         if pinned && can_return {
             self.descriptors.watch(node, &self.slab);
@@ -172,10 +159,7 @@ impl Inodes {
 
     /// Has the next lookup of an inode give it another nodeid.
     pub(super) fn disown(&self, node: NodeId, inode: &Inode) {
-        let mut shard = self.shard(inode.id);
-        if shard.get(&inode.id) == Some(&node) {
-            shard.remove(&inode.id);
-        }
+        self.index.shard(inode.id).remove(&self.slab, node);
     }
 
     /// One more lookup of an inode that the caller holds.
@@ -192,7 +176,7 @@ impl Inodes {
 
     /// The inode that was last seen to have this identity.
     pub(super) fn find(&self, id: FileId) -> Option<(NodeId, Pin<'_, Inode>)> {
-        let node = *self.shard(id).get(&id)?;
+        let node = self.index.shard(id).get(&self.slab)?;
         Some((node, self.slab.get(node.0)?))
     }
 
@@ -206,10 +190,10 @@ impl Inodes {
         if before.is_ok_and(|before| before > count) {
             return false;
         }
-        let mut shard = self.shard(inode.id);
+        let mut shard = self.index.shard(inode.id);
         let is_forgotten = inode.lookups.load(Ordering::Relaxed) == 0;
         if is_forgotten {
-            self.remove(node, &inode, &mut shard);
+            self.remove(node, &mut shard);
         }
         is_forgotten
     }
@@ -218,7 +202,7 @@ impl Inodes {
     pub(super) fn clear(&self) {
         self.slab.for_each(|node, inode| {
             if NodeId(node) != NodeId::ROOT {
-                self.remove(NodeId(node), inode, &mut self.shard(inode.id));
+                self.remove(NodeId(node), &mut self.index.shard(inode.id));
             }
         });
     }
@@ -249,22 +233,9 @@ impl Inodes {
         self.descriptors.open()
     }
 
-    fn remove(&self, node: NodeId, inode: &Inode, shard: &mut Shard) {
-        if shard.get(&inode.id) == Some(&node) {
-            shard.remove(&inode.id);
-            if shard.len() * 4 < shard.capacity() && shard.capacity() > FEW {
-                let room = shard.len() * 2;
-                shard.shrink_to(room);
-            }
-        }
+    fn remove(&self, node: NodeId, shard: &mut Shard<'_>) {
+        shard.remove(&self.slab, node);
         self.slab.remove(node.0);
-    }
-
-    fn shard(&self, id: FileId) -> MutexGuard<'_, Shard> {
-        // Other bits than those by which a shard finds its entries.
-        let hash = self.hasher.hash_one(id) >> 32;
-        let at = usize::try_from(hash % SHARDS as u64).expect("below 64");
-        self.by_id[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -16,6 +16,7 @@ mod fanotify;
 mod files;
 mod identity;
 mod ids;
+mod index;
 mod inode;
 mod inodes;
 mod ioctls;
