@@ -9,10 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ferryfs_bench::{Guest, LINUX_6_18, Process, ROOT, Setup};
+use ferryfs_bench::{Guest, LINUX_6_18, LONG, Process, ROOT, Setup};
 use tempfile::TempDir;
-
-const LONG: Duration = Duration::from_secs(30);
 
 /// Who starts it, and how. SOCK, DIR and GROUP stand for what the launcher has made; the socket of
 /// `--fd` is passed under that number.

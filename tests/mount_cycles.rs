@@ -2,16 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 #![expect(unsafe_code, reason = "mallinfo2(3)")]
 
-use std::fs;
-use std::io::Write;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
 use ferryfs::dev::{BackingFiles, Carriage, End, Mount, MountOptions, Notifier, serve};
 use ferryfs::fuse::{Carrier, Session};
 use ferryfs::passthrough::{Cache, Config, Passthrough};
+use ferryfs_bench::{skip, wait_until};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a process holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,8 +68,7 @@ fn cycle(source: &Path, at: &Path) {
 #[test]
 fn a_thousand_mounts_leave_nothing_behind() {
     if !rustix::process::geteuid().is_root() || !Path::new("/dev/fuse").exists() {
-        let line = "\nSKIPPED: a_thousand_mounts_leave_nothing_behind: mounting needs root\n";
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
+        skip("a_thousand_mounts_leave_nothing_behind", "mounting needs root");
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -92,13 +89,9 @@ fn a_thousand_mounts_leave_nothing_behind() {
     let before = Held::now();
     cycles(125);
     // A thread may take a moment to go after it was joined.
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while Held::now().threads > before.threads && Instant::now() < deadline {
-        std::thread::yield_now();
-    }
+    wait_until("threads are gone", || Held::now().threads <= before.threads);
     let after = Held::now();
     assert!(after.descriptors <= before.descriptors, "{before:?} {after:?}");
-    assert!(after.threads <= before.threads, "{before:?} {after:?}");
     let grown = after.allocated.saturating_sub(before.allocated);
     assert!(grown < 100_000, "{grown} bytes more after 1000 mounts");
 }

@@ -12,6 +12,7 @@ use ferryfs::fuse::{
     AttrChange, Create, Errno, Filesystem, Negotiated, NewNode, NodeId, SecurityContext, SetTime,
 };
 use ferryfs::passthrough::{Config, FileHandles, IdMap, Support, Xattrs};
+use ferryfs_bench::skip;
 use rustix::fs::XattrFlags;
 use share::{Share, name, user};
 
@@ -459,7 +460,7 @@ fn a_label_is_there_from_the_beginning_and_nothing_is_left_of_a_failure() {
 #[test]
 fn links_and_special_files_have_a_label_too_where_the_host_has_one_for_them() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: labels of links and special files: only root may set them");
+        skip("labels of links and special files", "only root may set them");
         return;
     }
     let (by, target) = (user(0), c"target");

@@ -3,26 +3,17 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use ferryfs_bench::{Daemon, Guest, LINUX_6_18, Process, ROOT, Setup};
+use ferryfs_bench::{Daemon, Guest, LINUX_6_18, LONG, Process, ROOT, Setup, skip, wait_until};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
-const LONG: Duration = Duration::from_secs(30);
-
 fn ferryfs() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_ferryfs"))
-}
-
-/// Past the harness, which keeps what a test that passes prints to itself.
-fn skip(test: &str, why: &str) {
-    let _ = writeln!(std::io::stdout(), "SKIPPED: sandbox::{test}: {why}");
 }
 
 /// True, and said so, if a test needs root and is run by another user.
@@ -195,11 +186,8 @@ fn leaked_descriptors_do_not_get_in() {
 }
 
 fn end_of(pid: u32) {
-    let deadline = Instant::now() + LONG;
-    while Path::new(&format!("/proc/{pid}")).exists() {
-        assert!(Instant::now() < deadline, "process {pid} is still there");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    let process = format!("/proc/{pid}");
+    wait_until("the process is gone", || !Path::new(&process).exists());
 }
 
 #[test]
@@ -283,8 +271,10 @@ impl User {
             return None;
         };
         let folder = tempfile::tempdir().unwrap();
-        // Where cargo builds may be out of other users' reach.
-        fs::copy(ferryfs(), folder.path().join("ferryfs")).unwrap();
+        // Where cargo builds may be out of other users' reach. Not copied by this process: one that
+        // another test starts meanwhile would keep it open for writing, and nobody could start it.
+        let copied = Command::new("cp").arg(ferryfs()).arg(folder.path()).status().unwrap();
+        assert!(copied.success());
         fs::create_dir(folder.path().join("share")).unwrap();
         for path in [folder.path().to_owned(), folder.path().join("share")] {
             std::os::unix::fs::chown(&path, Some(uid), Some(gid)).unwrap();

@@ -32,7 +32,7 @@ const TIMES: u64 = 40;
 /// None, and a line that says why, where it cannot be counted.
 fn counted(test: &str) -> Option<Counted> {
     let skip = |reason: &str| {
-        eprintln!("SKIPPED: {test}: {reason}");
+        ferryfs_bench::skip(test, reason);
         None
     };
     if !rustix::process::geteuid().is_root() {

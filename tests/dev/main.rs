@@ -10,27 +10,16 @@ mod watch;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ferryfs_bench::Process;
+use ferryfs_bench::{LONG, Process, skip, wait_until};
 use rustix::mount::{UnmountFlags, unmount};
 use tempfile::TempDir;
 
-/// What no step of a test may take longer than.
-const LONG: Duration = Duration::from_secs(30);
-
 /// The program under test.
 const FERRYFS: &str = env!("CARGO_BIN_EXE_ferryfs");
-
-/// Says why a test does not run, past the capture of its output: scripts/test counts such lines.
-fn skip(test: &str, reason: &str) -> bool {
-    let line = format!("\nSKIPPED: {test}: {reason}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-    true
-}
 
 /// True if the test cannot run here, which was said.
 fn cannot_mount(test: &str) -> bool {
@@ -47,15 +36,6 @@ fn run(args: &[&OsStr]) -> (Option<i32>, String) {
     let mut process = Process::start(command).unwrap();
     let status = process.wait(LONG).unwrap();
     (status.code(), process.stderr())
-}
-
-/// Waits until something is so.
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + LONG;
-    while !is_so() {
-        assert!(Instant::now() < end, "{what}: not within {LONG:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// True if something is mounted on `path`.

@@ -1,11 +1,10 @@
 //! The kinds of guests.
 
-use std::io::{self, Write};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use ferryfs_bench::Process;
+use ferryfs_bench::{Process, skip};
 
 use super::repo;
 
@@ -50,8 +49,7 @@ impl Flavour {
         static SETUPS: [OnceLock<Result<(), String>>; 3] = [const { OnceLock::new() }; 3];
         let setup = SETUPS[self as usize].get_or_init(|| self.set_up());
         if let Err(reason) = setup {
-            let line = format!("\nSKIPPED: {test} on {}: {reason}\n", self.name());
-            io::stderr().write_all(line.as_bytes()).unwrap();
+            skip(&format!("{test} on {}", self.name()), reason);
         }
         setup.is_ok()
     }

@@ -1,9 +1,9 @@
 //! What guests do, and what has to come of it.
 
 use std::fs;
-use std::time::Instant;
 
-use super::STEP;
+use ferryfs_bench::wait_until;
+
 use super::debian::{Layered, debian};
 use super::flavour::Flavour;
 use super::machine::{Machine, daemon, daemon_on};
@@ -75,11 +75,7 @@ fn a_share_is_as_good_as_a_disk(flavour: Flavour) {
     });
     machine.reach("forgotten");
     // The guest forgets in its own time, and nobody waits for that.
-    let deadline = Instant::now() + STEP;
-    while descriptors() > fresh {
-        assert!(Instant::now() < deadline, "{} descriptors, {fresh} before", descriptors());
-        std::thread::yield_now();
-    }
+    wait_until("they are forgotten", || descriptors() <= fresh);
     machine.end_turn("forgotten");
     machine.finish();
 }

@@ -13,16 +13,13 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use ferryfs_bench::Process;
+use ferryfs_bench::{LONG, Process, skip, wait_until};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use rustix::thread::UnshareFlags;
 use tempfile::TempDir;
 use users::unshare;
-
-/// What no step of a test may take longer than.
-const LONG: Duration = Duration::from_secs(60);
 
 /// Both ways of keeping inodes.
 const HANDLES: [&str; 2] = ["--inode-file-handles=prefer", "--inode-file-handles=never"];
@@ -42,9 +39,7 @@ fn can_mount() -> bool {
         return true;
     };
     let thread = std::thread::current();
-    let line = format!("\nSKIPPED: mount {}: {reason}\n", thread.name().unwrap_or_default());
-    io::stderr().write_all(line.as_bytes()).unwrap();
-    false
+    !skip(thread.name().unwrap_or_default(), reason)
 }
 
 fn ferryfs() -> Command {
@@ -119,15 +114,6 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         let _ = unmount(self.root(), UnmountFlags::DETACH);
-    }
-}
-
-/// Waits until something is so that nobody tells us of.
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LONG;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "in vain until {what}");
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -22,10 +22,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ferryfs_bench::{Client, Daemon, Guest, LINUX_6_18, Setup};
-
-/// What no step of a test may take longer than.
-const LONG: Duration = Duration::from_secs(30);
+use ferryfs_bench::{Client, Daemon, Guest, LINUX_6_18, LONG, Setup, skip, wait_until};
 
 /// The program under test.
 fn ferryfs() -> &'static Path {
@@ -96,15 +93,6 @@ fn settle(daemon: &Daemon) {
 fn stop_idle(guest: &mut Guest, daemon: &Daemon, index: usize) -> u16 {
     settle(daemon);
     guest.stop(index).unwrap()
-}
-
-/// Waits until something is so that nobody tells us of.
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LONG;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "in vain until {what}");
-        std::thread::yield_now();
-    }
 }
 
 /// Bytes that differ from place to place.

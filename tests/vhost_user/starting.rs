@@ -201,7 +201,7 @@ fn systemd_socket_activate_starts_it_at_the_first_connection() {
     command.args(["--xattr", "--no-announce-submounts"]);
     let Ok(process) = Process::start(command) else {
         let name = "starting::systemd_socket_activate_starts_it_at_the_first_connection";
-        eprintln!("SKIPPED: {name}: there is no systemd-socket-activate");
+        skip(name, "there is no systemd-socket-activate");
         return;
     };
     wait_until("it listens", || place.path("sock").exists());
