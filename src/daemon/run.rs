@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 
-use super::args::{self, Settings, Wish};
+use super::args::{self, LogOptions, Settings, Wish};
 use super::background::{self, Side, Starter};
 use super::control::{Report, Watched};
 use super::ctl;
@@ -36,14 +36,24 @@ pub fn main() -> ExitCode {
         }
         Err(error) => return refuse(&error),
     };
-    let starter = match settings.daemonize.then(background::fork).transpose() {
+    let (daemonize, log) = (settings.daemonize, settings.log.clone());
+    start(daemonize, &log, |starter| run(*settings, starter))
+}
+
+/// Starts the log and does what `run` does, in the background if it is to be there.
+pub(super) fn start(
+    daemonize: bool,
+    log: &LogOptions,
+    run: impl FnOnce(Option<&Starter>) -> Result<ExitCode, StartError>,
+) -> ExitCode {
+    let starter = match daemonize.then(background::fork).transpose() {
         Ok(Some(Side::Starter(code))) => return code,
         Ok(Some(Side::Daemon(starter))) => Some(starter),
         Ok(None) => None,
         Err(error) => return refuse(&StartError::new("--daemonize", error, "leave it out")),
     };
-    logging::start(&settings.log);
-    run(*settings, starter.as_ref()).unwrap_or_else(|error| match &starter {
+    logging::start(log);
+    run(starter.as_ref()).unwrap_or_else(|error| match &starter {
         Some(starter) => starter.refuse(&error),
         None => refuse(&error),
     })

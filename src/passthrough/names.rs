@@ -16,12 +16,22 @@ impl Passthrough {
         let dir = self.directory(parent)?;
         let fd = self.inodes.fd(parent, &dir)?;
         let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        let kept = match directory || self.has_agreed(init::WRITEBACK_CACHE) {
-            true => self.hold(fd.as_fd(), name),
-            false => None,
-        };
-        rustix::fs::unlinkat(fd.as_fd(), name, flags)?;
-        if let Some(inode) = kept {
+        let kept = directory || self.has_agreed(init::WRITEBACK_CACHE);
+        self.without_name((fd.as_fd(), name), kept, || {
+            Ok(rustix::fs::unlinkat(fd.as_fd(), name, flags)?)
+        })
+    }
+
+    /// Does what takes a name from the inode that has it, which may have to be `kept`.
+    fn without_name(
+        &self,
+        (dir, name): (BorrowedFd<'_>, &Name),
+        kept: bool,
+        act: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let held = if kept { self.hold(dir, name) } else { None };
+        act()?;
+        if let Some(inode) = held {
             inode.lost_its_name();
         }
         Ok(())
@@ -54,14 +64,11 @@ impl Passthrough {
         let (old_dir, new_dir) = (self.directory(old_parent)?, self.directory(new_parent)?);
         let from = self.inodes.fd(old_parent, &old_dir)?;
         let to = self.inodes.fd(new_parent, &new_dir)?;
-        let kept = match flags.is_empty() && self.has_agreed(init::WRITEBACK_CACHE) {
-            true => self.hold(to.as_fd(), new_name),
-            false => None,
-        };
-        rustix::fs::renameat_with(from.as_fd(), old_name, to.as_fd(), new_name, flags)?;
-        if let Some(inode) = kept {
-            inode.lost_its_name();
-        }
+        let kept = flags.is_empty() && self.has_agreed(init::WRITEBACK_CACHE);
+        self.without_name((to.as_fd(), new_name), kept, || {
+            let (from, to) = (from.as_fd(), to.as_fd());
+            Ok(rustix::fs::renameat_with(from, old_name, to, new_name, flags)?)
+        })?;
         if new_dir.mount.by_handle().is_none() {
             self.note_place(new_parent, to.as_fd(), new_name);
             if flags.contains(RenameFlags::EXCHANGE) {

@@ -10,10 +10,9 @@ use std::sync::Arc;
 
 use rustix::thread::{CapabilitySet, capabilities};
 
-use super::background::{self, Side, Starter};
+use super::background::Starter;
 use super::error::StartError;
-use super::logging;
-use super::run::{EXIT_SERVE, refuse};
+use super::run::{self, EXIT_SERVE};
 use super::sandbox::{Ending, Inside, Needs, Outside, hold_signals};
 use crate::dev::{
     self, BackingFiles, Carriage, End, Mount, MountError, Notifier, PARAMETER, Rings,
@@ -29,20 +28,10 @@ use settings::When;
 
 /// Mounts, serves, and returns when the mount is gone.
 pub(super) fn main(settings: &MountSettings) -> ExitCode {
-    let starter = match settings.daemonize.then(background::fork).transpose() {
-        Ok(Some(Side::Starter(code))) => return code,
-        Ok(Some(Side::Daemon(starter))) => Some(starter),
-        Ok(None) => None,
-        Err(error) => return refuse(&StartError::new("--daemonize", error, "leave it out")),
-    };
-    logging::start(&settings.log);
-    run(settings, starter.as_ref()).unwrap_or_else(|error| match &starter {
-        Some(starter) => starter.refuse(&error),
-        None => refuse(&error),
-    })
+    run::start(settings.daemonize, &settings.log, |starter| serve(settings, starter))
 }
 
-fn run(settings: &MountSettings, starter: Option<&Starter>) -> Result<ExitCode, StartError> {
+fn serve(settings: &MountSettings, starter: Option<&Starter>) -> Result<ExitCode, StartError> {
     let waits = starter.map(Starter::try_clone).transpose();
     let waits = waits.map_err(|error| StartError::new("--daemonize", error, "leave it out"))?;
     settings.check()?;
