@@ -76,7 +76,11 @@ fn patch(request: &mut [u8], at: usize, value: u64) {
 }
 
 fn session(dir: &Path) -> Session<Passthrough> {
-    let share = Passthrough::new(dir, Config::default()).unwrap();
+    session_with(dir, Config::default())
+}
+
+fn session_with(dir: &Path, config: Config) -> Session<Passthrough> {
+    let share = Passthrough::new(dir, config).unwrap();
     let session = Session::new(share, Carrier::VIRTIO);
     serve(&session, &init()).unwrap();
     session
@@ -109,6 +113,20 @@ fn requests_on_the_hot_path_allocate_nothing() {
         let count = allocations(|| assert!(matches!(guest.serve(&mut request), Served::Reply(_))));
         assert_eq!(count, 0, "{what}");
     }
+}
+
+#[test]
+fn reading_a_file_that_nobody_opened_allocates_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), [7; 10_000]).unwrap();
+    let unopened = Config { readonly: true, no_open: true, ..Config::default() };
+    let session = session_with(dir.path(), unopened);
+    let lookup = request(Opcode::Lookup, 1, &[b"file\0"]);
+    let node = EntryOut::read_from_bytes(&serve(&session, &lookup).unwrap()).unwrap().nodeid;
+    let mut read = request(Opcode::Read, node, &[&arg::<ReadIn>(|read| read.size = 4096)]);
+    let mut guest = Guest::new(&session);
+    let count = allocations(|| assert!(matches!(guest.serve(&mut read), Served::Reply(_))));
+    assert_eq!(count, 0);
 }
 
 fn has_handles(dir: &Path) -> bool {

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_ferryfs_global_optspecs
-    string join \n shared-dir= require-mountpoint socket-path= socket-group= fd= tag= num-request-queues= thread-pool-size= poll-us= dax-window= dax-policy= readonly cache= attr-timeout= entry-timeout= negative-timeout= no-readdirplus readdirplus writeback no-writeback allow-direct-io no-allow-direct-io allow-mmap preserve-noatime xattr no-xattr xattrmap= xattr-preset= posix-acl= security-label= killpriv-v2 no-killpriv-v2 translate-uid= translate-gid= map-owner= inode-file-handles= announce-submounts no-announce-submounts posix-lock no-posix-lock flock no-flock inode-limit= rlimit-nofile= sandbox= seccomp= modcaps= uid-map= gid-map= daemonize control= ready-fd= log-level= syslog log-format= migration-mode= migration-on-error= migration-verify-handles migration-confirm-paths print-capabilities o= d f h/help V/version
+    string join \n shared-dir= require-mountpoint socket-path= socket-group= fd= tag= num-request-queues= thread-pool-size= poll-us= dax-window= dax-policy= readonly no-open cache= attr-timeout= entry-timeout= negative-timeout= no-readdirplus readdirplus writeback no-writeback allow-direct-io no-allow-direct-io allow-mmap preserve-noatime xattr no-xattr xattrmap= xattr-preset= posix-acl= security-label= killpriv-v2 no-killpriv-v2 translate-uid= translate-gid= map-owner= inode-file-handles= announce-submounts no-announce-submounts posix-lock no-posix-lock flock no-flock inode-limit= rlimit-nofile= sandbox= seccomp= modcaps= uid-map= gid-map= daemonize control= ready-fd= log-level= syslog log-format= migration-mode= migration-on-error= migration-verify-handles migration-confirm-paths print-capabilities o= d f h/help V/version
 end
 
 function __fish_ferryfs_needs_command
@@ -80,6 +80,7 @@ guest-error\t''"
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -s o -d 'Options as the C virtiofsd had them: a comma list of words as source=DIR, cache=always or no_xattr' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l require-mountpoint -d 'Refuse to start while the directory is not a mount point: it would be the wrong one'
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l readonly -d 'Refuse all changes'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l no-open -d 'With --readonly: let the guest use files and directories without opening them, which saves it two requests each'
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l no-readdirplus -d 'Do not send attributes along when a directory is read'
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l readdirplus
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l writeback -d 'Let the guest write later what its programs have written'
@@ -168,6 +169,7 @@ complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l no-allow-other
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l default-permissions -d 'The kernel checks permissions; always on'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l watch -d 'Watch SOURCE, so that changes by others are seen at once whatever is cached'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l readonly -d 'Refuse all changes'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l no-open -d 'With --readonly: let the guest use files and directories without opening them, which saves it two requests each'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l no-readdirplus -d 'Do not send attributes along when a directory is read'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l readdirplus
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l writeback -d 'Let the guest write later what its programs have written'

@@ -22,6 +22,12 @@ pub(super) struct ShareOptions {
     #[arg(long, help_heading = "Sharing")]
     readonly: bool,
 
+    /// With --readonly: let the guest use files and directories without opening them, which saves
+    /// it two requests each
+    #[arg(long, help_heading = "Caching",
+          conflicts_with_all = ["posix_lock", "flock", "allow_direct_io"])]
+    no_open: bool,
+
     /// What a guest may keep in its cache: auto (a second, data while the file is unchanged),
     /// always, metadata (no data) or never
     #[arg(
@@ -285,6 +291,11 @@ impl ShareOptions {
         self.writeback
     }
 
+    /// True if the guest does not open what it uses.
+    pub(super) fn opens_nothing(&self) -> bool {
+        self.no_open
+    }
+
     /// True if nothing may be changed.
     pub(super) fn readonly(&self) -> bool {
         self.readonly
@@ -320,8 +331,22 @@ impl ShareOptions {
             allow_mmap: usual.allow_mmap || self.allow_mmap,
             preserve_noatime: self.preserve_noatime,
             readonly: self.readonly,
+            no_open: self.no_open()?,
             ..usual
         })
+    }
+
+    fn no_open(&self) -> Result<bool, StartError> {
+        let refuse = |problem, remedy| Err(StartError::new("--no-open", problem, remedy));
+        match self.cache.0 {
+            _ if !self.no_open => Ok(false),
+            _ if !self.readonly => refuse("the share can be written", "add --readonly"),
+            Cache::Metadata | Cache::Never => {
+                let problem = "a guest that does not open files keeps their data";
+                refuse(problem, "use --cache auto or always")
+            }
+            Cache::Auto | Cache::Always => Ok(true),
+        }
     }
 
     /// Asked for in any way, or not refused and there to be had in the working directory, which is

@@ -25,7 +25,7 @@ impl Passthrough {
         inode: &Inode,
         handle: Option<Handle>,
     ) -> Result<Statx> {
-        match handle.and_then(|handle| self.file(node, handle).ok()) {
+        match handle.and_then(|handle| self.open_file_of(node, handle)) {
             Some(file) => stat_fd(file.as_fd()),
             None => self.with_fd(node, inode, stat_fd),
         }

@@ -100,6 +100,9 @@ pub struct Config {
     pub preserve_noatime: bool,
     /// Nothing may be changed.
     pub readonly: bool,
+    /// The guest uses files and directories without opening them. Only with `readonly`: nobody
+    /// tells then how a file is opened, nor when it is closed.
+    pub no_open: bool,
 }
 
 impl Config {
@@ -134,6 +137,7 @@ impl Config {
             allow_mmap: matches!(cache, Cache::Metadata | Cache::Never),
             preserve_noatime: false,
             readonly: false,
+            no_open: false,
         }
     }
 }
@@ -159,12 +163,16 @@ impl Config {
     /// INIT flags that settings of ours alone call for.
     pub(super) fn own(&self) -> u64 {
         let set = |on, flags| if on { flags } else { 0 };
+        let unopened = self.no_open && self.readonly;
         set(self.readdirplus, init::DO_READDIRPLUS | init::READDIRPLUS_AUTO)
             | set(self.killpriv_v2, init::HANDLE_KILLPRIV | init::HANDLE_KILLPRIV_V2)
             | set(self.writeback, init::WRITEBACK_CACHE)
             | set(self.posix_lock, init::POSIX_LOCKS)
             | set(self.flock, init::FLOCK_LOCKS)
             | set(self.allow_mmap, init::DIRECT_IO_ALLOW_MMAP)
+            // A guest that does not open would not tell of a truncation by opening either.
+            | set(!unopened, init::ATOMIC_O_TRUNC)
+            | set(unopened, init::NO_OPEN_SUPPORT | init::NO_OPENDIR_SUPPORT)
     }
 
     fn flags(&self, wanted: impl Fn(Support) -> bool) -> u64 {

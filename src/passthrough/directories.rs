@@ -10,9 +10,11 @@ use rustix::fs::{OFlags, SeekFrom};
 use super::Passthrough;
 use super::descriptors::Fd;
 use super::identity::FileId;
+use super::inode::Inode;
 use super::lookup::{Dir, Known};
 use super::mounts::reopen_dir;
 use super::sys::getdents;
+use crate::fuse::flags::init;
 use crate::fuse::{DirSink, Errno, Handle, Name, NodeId, Opened, Record, Result};
 use crate::mem::Pin;
 
@@ -67,18 +69,31 @@ impl AsFd for OpenDir {
 
 impl Passthrough {
     pub(super) fn open_dir(&self, node: NodeId) -> Result<Opened> {
-        let inode = self.directory(node)?;
+        self.must_open(init::NO_OPENDIR_SUPPORT)?;
+        let handle = self.new_dir(node, &*self.directory(node)?)?;
+        Ok(Opened { handle, flags: self.dir_flags(), backing: None })
+    }
+
+    fn new_dir(&self, node: NodeId, inode: &Inode) -> Result<Handle> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = self.inodes.fd(node, &inode)?;
+        let fd = self.inodes.fd(node, inode)?;
         let fd = self.inodes.open(|| reopen_dir(fd.as_fd(), flags))?;
         let dir = OpenDir { fd, node, stream: Mutex::default() };
-        let handle = Handle(self.dirs.insert(dir).map_err(|_| Errno::ENFILE)?);
-        Ok(Opened { handle, flags: self.dir_flags(), backing: None })
+        Ok(Handle(self.dirs.insert(dir).map_err(|_| Errno::ENFILE)?))
     }
 
     /// An open directory of this inode.
     pub(super) fn dir(&self, node: NodeId, handle: Handle) -> Result<Pin<'_, OpenDir>> {
-        self.dirs.get(handle.0).filter(|dir| dir.node == node).ok_or(Errno::EBADF)
+        let dir = self.dirs.get(handle.0).filter(|dir| dir.node == node);
+        dir.map_or_else(|| self.unopened_dir(node, handle), Ok)
+    }
+
+    #[cold]
+    fn unopened_dir(&self, node: NodeId, handle: Handle) -> Result<Pin<'_, OpenDir>> {
+        let dirs = (&self.dirs, |dir: &OpenDir| dir.node == node);
+        self.unopened((node, handle), init::NO_OPENDIR_SUPPORT, dirs, |inode| {
+            if inode.is_dir() { self.new_dir(node, inode) } else { Err(Errno::ENOTDIR) }
+        })
     }
 
     pub(super) fn read_dir(

@@ -46,6 +46,7 @@ impl AsFd for OpenFile {
 
 impl Passthrough {
     pub(super) fn open_file(&self, node: NodeId, flags: u32, kill: bool) -> Result<Opened> {
+        self.must_open(init::NO_OPEN_SUPPORT)?;
         let inode = self.inodes.get(node)?;
         self.stop_mapping(node, &inode, OFlags::from_bits_retain(flags))?;
         let flags = self.open_flags(flags)?;
@@ -123,9 +124,23 @@ impl Passthrough {
         Ok(Handle(self.files.insert(file).map_err(|_| Errno::ENFILE)?))
     }
 
+    /// The file of this inode that the guest has open by this handle.
+    pub(super) fn open_file_of(&self, node: NodeId, handle: Handle) -> Option<Pin<'_, OpenFile>> {
+        self.files.get(handle.0).filter(|file| file.is_of(node))
+    }
+
     /// An open file of this inode.
     pub(super) fn file(&self, node: NodeId, handle: Handle) -> Result<Pin<'_, OpenFile>> {
-        self.files.get(handle.0).filter(|file| file.is_of(node)).ok_or(Errno::EBADF)
+        self.open_file_of(node, handle).map_or_else(|| self.unopened_file(node, handle), Ok)
+    }
+
+    #[cold]
+    fn unopened_file(&self, node: NodeId, handle: Handle) -> Result<Pin<'_, OpenFile>> {
+        let files = (&self.files, |file: &OpenFile| file.is_of(node));
+        self.unopened((node, handle), init::NO_OPEN_SUPPORT, files, |inode| {
+            let fd = self.reopen(node, inode, OFlags::RDONLY | OFlags::CLOEXEC)?;
+            self.insert(OpenFile::new(fd, node, inode))
+        })
     }
 
     /// Reads; without patience only what is in memory.

@@ -14,6 +14,7 @@ use super::descriptors::Fd;
 use super::identity::{Birth, FileId, Proof, stat_fd};
 use super::mappings::Mapped;
 use super::mounts::Mount;
+use super::standing::Shared;
 use crate::fuse::{Errno, NodeId, Result};
 use rustix::fs::Statx;
 
@@ -42,6 +43,8 @@ pub(super) struct Inode {
     pub(super) mapped: Mapped,
     /// Who has it open, where the kernel may serve that by itself.
     pub(super) opens: OnceLock<Arc<Opens>>,
+    /// What is open for those who have not opened it.
+    pub(super) shared: Shared,
     /// An `O_PATH` descriptor. Nobody ever waits for the write lock, so that read locks may be
     /// held together in any order.
     descriptor: RwLock<Option<Fd>>,
@@ -92,6 +95,7 @@ impl Inode {
             seen: Seen::default(),
             mapped: Mapped::default(),
             opens: OnceLock::new(),
+            shared: Shared::default(),
             descriptor: RwLock::new(descriptor),
             is_watched: AtomicBool::new(false),
             used: AtomicBool::new(true),

@@ -27,6 +27,7 @@ mod mappings;
 mod mounts;
 mod names;
 mod ranges;
+mod standing;
 mod survey;
 mod sys;
 mod watch;
@@ -69,6 +70,7 @@ use inodes::Inodes;
 use locks::Locks;
 use mappings::Dax;
 use mounts::{Mounts, reopen_dir};
+use standing::Standing;
 use watch::Watch;
 use worker::Powers;
 use xattrmap::HostName;
@@ -90,6 +92,7 @@ pub struct Passthrough {
     files: Slab<OpenFile>,
     dirs: Slab<OpenDir>,
     listings: Listings,
+    standing: Standing,
     dax: Option<Dax>,
     /// Files that the kernel serves by itself, if it is to do that.
     passing: Option<Passing>,
@@ -125,6 +128,8 @@ impl Passthrough {
     fn serve(root: BorrowedFd<'_>, proc_fds: OwnedFd, config: Config) -> Result<Self> {
         let mounts = Mounts::new(config.file_handles);
         let descriptors = Descriptors::new(config.descriptors);
+        // Others may open files and directories as well, and inodes need some.
+        let room = descriptors.budget() / 2;
         let inodes = Inodes::new(
             config.inodes,
             descriptors,
@@ -152,6 +157,7 @@ impl Passthrough {
             files: Slab::new(),
             dirs: Slab::new(),
             listings: Listings::default(),
+            standing: Standing::new(room),
             dax: None,
             passing: None,
             watch: None,
@@ -196,7 +202,6 @@ impl Passthrough {
 impl Filesystem for Passthrough {
     fn wanted(&self) -> u64 {
         init::ASYNC_READ
-            | init::ATOMIC_O_TRUNC
             | init::AUTO_INVAL_DATA
             | init::ASYNC_DIO
             | init::PARALLEL_DIROPS
@@ -223,6 +228,7 @@ impl Filesystem for Passthrough {
         self.locks.clear();
         self.files.clear();
         self.dirs.clear();
+        self.standing.clear();
         self.inodes.clear();
     }
 
@@ -244,6 +250,7 @@ impl Filesystem for Passthrough {
             && let Ok(inode) = inode
         {
             self.unwatch(node, &inode);
+            self.abandon(&inode);
         }
     }
 

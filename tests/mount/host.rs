@@ -302,3 +302,34 @@ fn files_that_vanish_while_a_directory_is_listed_do_no_harm() {
     });
     mount.finish();
 }
+
+#[test]
+fn without_opening_files_are_read_and_their_changes_seen() {
+    if !can_mount() {
+        return;
+    }
+    let mount = Mounted::new(&["--readonly", "--no-open", "--attr-timeout=0", "--entry-timeout=0"]);
+    for name in ["a", "b", "dir/c"] {
+        fs::create_dir_all(mount.on_host("dir")).unwrap();
+        fs::write(mount.on_host(name), name).unwrap();
+    }
+    for name in ["a", "b", "dir/c"] {
+        assert_eq!(fs::read_to_string(mount.at(name)).unwrap(), name);
+    }
+    assert_eq!(fs::read_dir(mount.at("dir")).unwrap().count(), 1);
+    // In place, with another length, and by a file of the same name.
+    fs::write(mount.on_host("a"), "changed").unwrap();
+    fs::write(mount.on_host("new"), "replaced").unwrap();
+    fs::rename(mount.on_host("new"), mount.on_host("b")).unwrap();
+    fs::write(mount.on_host("dir/d"), "d").unwrap();
+    assert_eq!(fs::read_to_string(mount.at("a")).unwrap(), "changed");
+    assert_eq!(fs::read_to_string(mount.at("b")).unwrap(), "replaced");
+    assert_eq!(fs::read_dir(mount.at("dir")).unwrap().count(), 2);
+    let truncating = File::options().write(true).truncate(true).open(mount.at("a"));
+    assert_eq!(errno(truncating), libc::EROFS);
+    assert_eq!(fs::read_to_string(mount.at("a")).unwrap(), "changed");
+    // An image of a program is mapped.
+    fs::copy("/bin/true", mount.on_host("true")).unwrap();
+    assert!(Command::new(mount.at("true")).status().unwrap().success());
+    mount.finish();
+}

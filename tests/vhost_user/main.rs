@@ -17,6 +17,7 @@ mod rings;
 mod sessions;
 mod starting;
 mod storms;
+mod unopened;
 
 use std::fs;
 use std::path::{Path, PathBuf};

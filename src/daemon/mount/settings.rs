@@ -154,6 +154,10 @@ impl MountSettings {
             let problem = "it cannot be used with --writeback";
             return Err(StartError::new("--passthrough", problem, "choose one of the two"));
         }
+        if self.passthrough == When::On && self.share.opens_nothing() {
+            let problem = "it is decided at each open, and with --no-open there is none";
+            return Err(StartError::new("--passthrough", problem, "choose one of the two"));
+        }
         Ok(())
     }
 
