@@ -34,6 +34,7 @@ usage: probe COMMAND ARGUMENT...
   store FILE SEED SIZE       fills a file that is there through memory
   share FILE TURN            stores in memory what the other side sees, and the other way round
   shared FILE                the other side of that
+  orphan FILE SEED SIZE      checks it through memory while the daemon is killed
   direct FROM FILE TO        copies past the cache, by way of FILE in memory
   resize FILE SEED SIZE      makes such a file longer and shorter while it is in memory
   time FILE HOW COUNT        uses pages by pread, mmap, scan, touch or read; prints ns a page
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         (Some("store"), 4) => mapped::store(path(1), number(2), number(3)),
         (Some("share"), 3) => mapped::share(path(1), path(2)),
         (Some("shared"), 2) => mapped::shared(path(1)),
+        (Some("orphan"), 4) => mapped::orphan(path(1), number(2), number(3)),
         (Some("direct"), 4) => mapped::direct(path(1), path(2), path(3)),
         (Some("resize"), 4) => mapped::resize(path(1), number(2), number(3)),
         (Some("time"), 4) => mapped::time(path(1), text[2], number(3)),

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::content::{assert_same, fill, mix};
 use super::failures::attempt;
@@ -45,6 +45,27 @@ pub(super) fn store(path: &Path, seed: u64, size: u64) {
     attempt(path, || {
         let mapping = Mapping::new(&writable(path), size, true).unwrap();
         steps(seed, size, |at, bytes| mapping.write(at, bytes));
+    });
+}
+
+/// Checks a file through memory, again and again while whoever serves it is killed.
+pub(super) fn orphan(path: &Path, seed: u64, size: u64) {
+    let size = usize::try_from(size).unwrap();
+    attempt(path, || {
+        let mapping = Mapping::new(&File::open(path).unwrap(), size, false).unwrap();
+        let check = || {
+            steps(seed, size, |at, bytes| {
+                assert_same(&mapping.read(at, bytes.len()), bytes, at as u64);
+            });
+        };
+        check();
+        eprintln!("turn: orphaned");
+        let end = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < end {
+            check();
+        }
+        // Closing it would wait for ever.
+        eprintln!("turn: survived");
     });
 }
 
