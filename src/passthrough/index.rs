@@ -9,7 +9,7 @@ use hashbrown::HashTable;
 use super::identity::FileId;
 use super::inode::Inode;
 use crate::fuse::NodeId;
-use crate::mem::Slab;
+use crate::mem::{Pin, Slab};
 
 const SHARDS: usize = 64;
 
@@ -47,15 +47,21 @@ impl Index {
 }
 
 impl Shard<'_> {
-    /// The nodeid of the identity.
-    pub(super) fn get(&self, slab: &Slab<Inode>) -> Option<NodeId> {
-        self.table.find(self.hash, |node| has(slab, *node, self.id)).copied()
+    /// The inode with the identity.
+    pub(super) fn get<'s>(&self, slab: &'s Slab<Inode>) -> Option<(NodeId, Pin<'s, Inode>)> {
+        let mut found = None;
+        let node = self.table.find(self.hash, |node| {
+            found = slab.get(node.0).filter(|inode| inode.id == self.id);
+            found.is_some()
+        })?;
+        Some((*node, found?))
     }
 
     /// Gives the identity this nodeid, which is in the slab already.
     pub(super) fn insert(&mut self, slab: &Slab<Inode>, node: NodeId) {
         let (id, hasher) = (self.id, self.hasher);
-        match self.table.find_mut(self.hash, |node| has(slab, *node, id)) {
+        let is_it = |node: &NodeId| slab.get(node.0).is_some_and(|inode| inode.id == id);
+        match self.table.find_mut(self.hash, is_it) {
             Some(older) => *older = node,
             None => {
                 self.table.insert_unique(self.hash, node, |node| hash(slab, *node, hasher));
@@ -73,10 +79,6 @@ impl Shard<'_> {
             self.table.shrink_to(room, |node| hash(slab, *node, hasher));
         }
     }
-}
-
-fn has(slab: &Slab<Inode>, node: NodeId, id: FileId) -> bool {
-    slab.get(node.0).is_some_and(|inode| inode.id == id)
 }
 
 fn hash(slab: &Slab<Inode>, node: NodeId, hasher: &RandomState) -> u64 {

@@ -140,8 +140,7 @@ impl Inodes {
         let id = inode.id;
         let (pinned, can_return) = (inode.is_pinned(), inode.can_return());
         let mut shard = self.index.shard(id);
-        if let Some(node) = shard.get(&self.slab)
-            && let Some(there) = self.slab.get(node.0)
+        if let Some((node, there)) = shard.get(&self.slab)
             && there.proof == inode.proof
             && (inode.proof != Proof::None || (pinned && there.is_pinned()))
         {
@@ -176,8 +175,7 @@ impl Inodes {
 
     /// The inode that was last seen to have this identity.
     pub(super) fn find(&self, id: FileId) -> Option<(NodeId, Pin<'_, Inode>)> {
-        let node = self.index.shard(id).get(&self.slab)?;
-        Some((node, self.slab.get(node.0)?))
+        self.index.shard(id).get(&self.slab)
     }
 
     /// Takes lookups back; an inode without any is forgotten: then this is true.
