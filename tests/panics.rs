@@ -30,12 +30,12 @@ impl Filesystem for Buggy {
         0
     }
 
-    fn may_wait(&self, opcode: Opcode, node: NodeId) -> bool {
+    fn waits(&self, opcode: Opcode, node: NodeId) -> Option<Wait> {
         if opcode == Opcode::Statfs {
             check(node);
         }
         // Served by another thread.
-        opcode == Opcode::Open
+        (opcode == Opcode::Open).then_some(Wait::Storage)
     }
 
     fn forget(&self, node: NodeId, _: u64) {

@@ -1,8 +1,15 @@
-//! docs/SEMANTICS.md names tests that exist.
+//! docs/SEMANTICS.md and SECURITY.md name tests that exist.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use std::fs;
 use std::path::Path;
+
+/// What stands between backticks in a document: every other piece.
+fn quoted(document: &str) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join(document)).unwrap();
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
 
 /// The source of every file below `dir`.
 fn sources(dir: &Path) -> String {
@@ -14,14 +21,16 @@ fn sources(dir: &Path) -> String {
     sources.collect()
 }
 
+fn all_sources() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    ["tests", "src"].map(|folder| sources(&root.join(folder))).concat()
+}
+
 #[test]
 fn every_test_that_the_promises_name_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let promises = fs::read_to_string(root.join("docs/SEMANTICS.md")).unwrap();
-    let sources = sources(&root.join("tests"));
+    let sources = all_sources();
     let mut names = 0;
-    // What stands between backticks is every other piece.
-    for name in promises.split('`').skip(1).step_by(2) {
+    for name in quoted("docs/SEMANTICS.md") {
         let Some((_, test)) = name.rsplit_once("::").filter(|(_, test)| test.contains('_')) else {
             continue;
         };
@@ -29,4 +38,20 @@ fn every_test_that_the_promises_name_is_there() {
         names += 1;
     }
     assert!(names > 50, "{names}");
+}
+
+#[test]
+fn every_test_that_the_security_promises_name_is_there() {
+    let sources = all_sources();
+    let is_name = |name: &String| {
+        name.matches('_').count() > 2
+            && name
+                .bytes()
+                .all(|byte| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    let names: Vec<_> = quoted("SECURITY.md").into_iter().filter(is_name).collect();
+    for name in &names {
+        assert!(sources.contains(&format!("fn {name}()")), "there is no test {name}");
+    }
+    assert!(names.len() > 40, "{}", names.len());
 }

@@ -53,7 +53,7 @@ impl<F: Filesystem + 'static> Parked<F> {
         let job = Job { session: self.session.clone(), unique: carried.unique(), carried };
         match wait {
             Wait::Event => self.park(job),
-            Wait::Storage => {
+            Wait::Storage | Wait::Server => {
                 let parked = self.clone();
                 pool.run(move || {
                     if let Some(job) = job.serve() {

@@ -41,7 +41,7 @@ pub(super) struct Room<'i, 'o, 'r> {
 impl Request<'_> {
     fn caller(&self) -> Caller {
         let InHeader { uid, gid, pid, .. } = *self.head;
-        Caller { uid, gid, pid, group: None }
+        Caller { uid, gid, pid, group: None, patience: self.patience }
     }
 
     fn node(&self) -> NodeId {

@@ -39,6 +39,8 @@ impl Errno {
     /// Not an answer: the request would wait for storage, and nothing of it was done. For file
     /// systems that were asked not to wait.
     pub const WAITS: Errno = Errno(0x1000);
+    /// The same, for what a server has to answer: it may never do so.
+    pub const WAITS_FOR_SERVER: Errno = Errno(0x1002);
     /// Not an answer: what the request waits for has not happened; it is to be tried again.
     pub const NOT_YET: Errno = Errno(0x1001);
 
@@ -89,6 +91,7 @@ impl fmt::Debug for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Errno::WAITS => f.write_str("WAITS"),
+            Errno::WAITS_FOR_SERVER => f.write_str("WAITS_FOR_SERVER"),
             Errno::NOT_YET => f.write_str("NOT_YET"),
             Errno(number) => rustix::io::Errno::from_raw_os_error(number).fmt(f),
         }

@@ -14,7 +14,7 @@ use super::extensions::SecurityContext;
 use super::init::Negotiated;
 use super::name::Name;
 use super::opcode::Opcode;
-use super::session::Patience;
+use super::session::{Patience, Wait};
 use super::window::Mappings;
 use crate::mem::{Input, Output};
 
@@ -45,6 +45,8 @@ pub struct Caller {
     pub pid: u32,
     /// The parent directory's group, if the caller is a member of it by a supplementary group.
     pub group: Option<u32>,
+    /// How long the answer may take.
+    pub patience: Patience,
 }
 
 /// An inode as the guest shall know it, by name.
@@ -224,10 +226,10 @@ pub trait Filesystem: Send + Sync {
         None
     }
 
-    /// True if a request is likely to wait for storage. It is then served where others do not wait
-    /// behind it.
-    fn may_wait(&self, opcode: Opcode, node: NodeId) -> bool {
-        false
+    /// What a request is likely to wait for, if anything. It is then served where others do not
+    /// wait behind it.
+    fn waits(&self, opcode: Opcode, node: NodeId) -> Option<Wait> {
+        None
     }
 
     /// Looks `name` up in `parent`.

@@ -34,6 +34,9 @@ pub enum Served {
 pub enum Wait {
     /// Storage: serve it on a thread that has [`Patience::Storage`].
     Storage,
+    /// A server, as of a network file system: the same, but it may never answer, and those who wait
+    /// for storage must not wait for that.
+    Server,
     /// Something that others do, as giving up a lock: try again after a while.
     Event,
 }
@@ -234,8 +237,13 @@ impl<F: Filesystem> Session<F> {
         if reply.room() < opcode.reply_len() || input.len() < opcode.fixed_len() {
             return Err(Errno::EINVAL);
         }
-        if patience == Patience::None && self.fs.may_wait(opcode, NodeId(head.nodeid)) {
-            return Err(Errno::WAITS);
+        if patience == Patience::None {
+            match self.fs.waits(opcode, NodeId(head.nodeid)) {
+                None => {}
+                Some(Wait::Storage) => return Err(Errno::WAITS),
+                Some(Wait::Server) => return Err(Errno::WAITS_FOR_SERVER),
+                Some(Wait::Event) => return Err(Errno::NOT_YET),
+            }
         }
         let judged = opcode.copied_len(size_of::<InHeader>() + input.len()) - size_of::<InHeader>();
         let copy = scratch.request.get_mut(..judged).ok_or(Errno::E2BIG)?;
@@ -343,6 +351,7 @@ fn answer(
     let (error, body) = match or_eio(|| fill(&mut output)) {
         Ok(()) => (0, output.filled()),
         Err(Errno::WAITS) => return Served::Later(Wait::Storage),
+        Err(Errno::WAITS_FOR_SERVER) => return Served::Later(Wait::Server),
         Err(Errno::NOT_YET) => return Served::Later(Wait::Event),
         Err(error) => (-error.raw(), 0),
     };

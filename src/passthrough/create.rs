@@ -12,12 +12,11 @@ use super::attributes::decode_dev;
 use super::descriptors::Fd;
 use super::identity::stat_fd;
 use super::inode::Inode;
-use super::lookup::Known;
 use super::mounts::Mount;
 use super::worker::Ids;
 use crate::fuse::{
-    Caller, Create, Created, Entry, Errno, Filesystem, Name, NewNode, NodeId, Opened, Result,
-    SecurityContext,
+    Caller, Create, Created, Entry, Errno, Filesystem, Name, NewNode, NodeId, Opened, Patience,
+    Result, SecurityContext,
 };
 
 impl Passthrough {
@@ -89,7 +88,7 @@ impl Passthrough {
                 self.created((file, flags), &dir.mount, place)
             }
             Err(Errno::EEXIST) if how.flags & libc::O_EXCL.cast_unsigned() == 0 => {
-                let entry = self.find(at.parent, at.name.as_c_str(), Known::Pin)?;
+                let entry = self.find(at.parent, at.name.as_c_str(), Patience::Storage)?;
                 let opened = self.open_file(entry.node, how.flags, how.kill_suidgid);
                 Ok((entry, opened.inspect_err(|_| self.forget(entry.node, 1))?))
             }
@@ -164,7 +163,7 @@ impl Passthrough {
 
     /// The inode that was just made; if the name means something else by now, that is not it.
     fn find_new(&self, at: &NewNode<'_>, kind: u32) -> Result<Entry> {
-        let entry = self.find(at.parent, at.name.as_c_str(), Known::Pin)?;
+        let entry = self.find(at.parent, at.name.as_c_str(), Patience::Storage)?;
         if entry.attr.mode & libc::S_IFMT == kind {
             return Ok(entry);
         }

@@ -9,13 +9,12 @@ use rustix::fs::{OFlags, SeekFrom};
 
 use super::Passthrough;
 use super::descriptors::Fd;
-use super::identity::FileId;
 use super::inode::Inode;
 use super::lookup::{Dir, Known};
 use super::mounts::reopen_dir;
 use super::sys::getdents;
 use crate::fuse::flags::init;
-use crate::fuse::{DirSink, Errno, Handle, Name, NodeId, Opened, Record, Result};
+use crate::fuse::{DirSink, Errno, Handle, Name, NodeId, Opened, Patience, Record, Result};
 use crate::mem::Pin;
 
 /// A directory that the guest has open.
@@ -113,7 +112,9 @@ impl Passthrough {
         if std::mem::take(&mut stream.ended) {
             return Ok(());
         }
-        let here = self.inodes.get(node)?.id;
+        let inode = self.inodes.get(node)?;
+        let (id, is_local) = (inode.id, inode.mount.is_local);
+        let here = Dir { node, id, is_local, fd: dir.as_fd() };
         loop {
             let Some(found) = stream.peek(dir.as_fd())? else {
                 stream.ended = stream.offset != offset;
@@ -122,7 +123,7 @@ impl Passthrough {
             if !sink.fits(found.name.count_bytes()) {
                 break;
             }
-            if self.put_entry((node, here), dir, &found, sink) {
+            if self.put_entry(&here, &found, sink) {
                 let (len, offset) = (found.len, found.offset);
                 stream.next += len;
                 stream.offset = offset;
@@ -153,24 +154,19 @@ impl Passthrough {
     }
 
     /// Gives one entry to the guest; false if there was no room after all. An entry that is gone
-    /// by now is left out, one that cannot be looked up is given without its inode.
-    fn put_entry(
-        &self,
-        (node, here): (NodeId, FileId),
-        dir: &OpenDir,
-        found: &Found<'_>,
-        sink: &mut DirSink<'_, '_>,
-    ) -> bool {
+    /// by now is left out, one that cannot be looked up, or only by waiting for a server while
+    /// others wait for this listing, is given without its inode.
+    fn put_entry(&self, dir: &Dir<'_>, found: &Found<'_>, sink: &mut DirSink<'_, '_>) -> bool {
         let name = found.name.to_bytes();
         let dots = name == b"." || name == b"..";
         // What is above the share is none of the guest's business.
-        let ino = if dots && node == NodeId::ROOT { here.ino } else { found.ino };
-        let ino = self.guest_ino(here.dev, ino);
+        let ino = if dots && dir.node == NodeId::ROOT { dir.id.ino } else { found.ino };
+        let ino = self.guest_ino(dir.id.dev, ino);
         let mut record = Record { ino, offset: found.offset, kind: found.kind, name };
         if !sink.is_plus() || dots || Name::new(found.name).is_err() {
             return sink.add(&record, None).is_ok();
         }
-        let entry = match self.find_in(&Dir { node, fd: dir.as_fd() }, found.name, Known::Compare) {
+        let entry = match self.find_in(dir, found.name, Known::Compare, Patience::None) {
             Ok(entry) => entry,
             Err(Errno::ENOENT) => return true,
             Err(_) => return sink.add(&record, None).is_ok(),

@@ -12,7 +12,9 @@ use super::identity::stat_fd;
 use super::inode::Inode;
 use super::sys;
 use crate::fuse::flags::{init, write};
-use crate::fuse::{Caller, CopyRange, Errno, Handle, NodeId, Opcode, Opened, Patience, Result};
+use crate::fuse::{
+    Caller, CopyRange, Errno, Handle, NodeId, Opcode, Opened, Patience, Result, Wait,
+};
 use crate::mem::{Input, Output, Pin};
 
 /// A file that the guest has open.
@@ -168,9 +170,17 @@ impl Passthrough {
         }
     }
 
-    /// True if a request is likely to wait for storage, or for a server.
-    pub(super) fn waits_for_storage(&self, opcode: Opcode, node: NodeId) -> bool {
-        match opcode {
+    /// What a request is likely to wait for.
+    pub(super) fn likely_wait(&self, opcode: Opcode, node: NodeId) -> Option<Wait> {
+        let is_remote = || {
+            self.mounts.has_remote()
+                && match opcode {
+                    // Of all that is shared.
+                    Opcode::Syncfs => true,
+                    _ => self.inodes.get(node).is_ok_and(|inode| !inode.mount.is_local),
+                }
+        };
+        let waits = match opcode {
             Opcode::Init | Opcode::Destroy | Opcode::Setupmapping | Opcode::Removemapping => {
                 self.dax.is_some()
             }
@@ -182,11 +192,9 @@ impl Passthrough {
             | Opcode::CopyFileRange64 => {
                 self.inodes.get(node).is_ok_and(|inode| !inode.mount.is_memory)
             }
-            _ => {
-                self.mounts.has_remote()
-                    && self.inodes.get(node).is_ok_and(|inode| !inode.mount.is_local)
-            }
-        }
+            _ => false,
+        };
+        if is_remote() { Some(Wait::Server) } else { waits.then_some(Wait::Storage) }
     }
 
     pub(super) fn release_file(&self, node: NodeId, handle: Handle, unlock: bool) -> Result<()> {

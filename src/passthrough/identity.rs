@@ -41,6 +41,12 @@ pub(super) fn stat_name(dir: BorrowedFd<'_>, name: &CStr) -> Result<Statx> {
     Ok(rustix::fs::statx(dir, name, flags, MASK)?)
 }
 
+/// The same without asking a server: on its file systems only identity and type are certain.
+pub(super) fn glance_at(dir: BorrowedFd<'_>, name: &CStr) -> Result<Statx> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+    Ok(rustix::fs::statx(dir, name, flags, MASK)?)
+}
+
 /// Attributes of an open or `O_PATH` descriptor.
 pub(super) fn stat_fd(fd: BorrowedFd<'_>) -> Result<Statx> {
     Ok(rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, MASK)?)

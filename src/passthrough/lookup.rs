@@ -7,10 +7,10 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags, Statx};
 
 use super::Passthrough;
-use super::identity::{Birth, FileId, Proof, stat_fd, stat_name};
+use super::identity::{Birth, FileId, Proof, glance_at, stat_fd, stat_name};
 use super::inode::{Inode, Place};
 use super::mounts::Mount;
-use crate::fuse::{Entry, Errno, Name, NodeId, Result};
+use crate::fuse::{Entry, Errno, Name, NodeId, Patience, Result};
 use crate::mem::Pin;
 
 /// How often a name may be replaced on the host while we look at it.
@@ -19,6 +19,9 @@ const TRIES: usize = 16;
 /// An open directory and its nodeid.
 pub(super) struct Dir<'a> {
     pub(super) node: NodeId,
+    pub(super) id: FileId,
+    /// It is on a file system of this host.
+    pub(super) is_local: bool,
     pub(super) fd: BorrowedFd<'a>,
 }
 
@@ -34,8 +37,8 @@ pub(super) enum Known {
 }
 
 impl Passthrough {
-    pub(super) fn look_up(&self, parent: NodeId, name: &Name) -> Result<Entry> {
-        match self.find(parent, name.as_c_str(), Known::Pin) {
+    pub(super) fn look_up(&self, parent: NodeId, name: &Name, patience: Patience) -> Result<Entry> {
+        match self.find(parent, name.as_c_str(), patience) {
             Err(Errno::ENOENT) if !self.config.negative_valid.is_zero() => {
                 Ok(Entry::negative(self.valid(self.config.negative_valid)))
             }
@@ -44,16 +47,24 @@ impl Passthrough {
     }
 
     /// Looks a checked name up; the inode counts as looked up once more.
-    pub(super) fn find(&self, parent: NodeId, name: &CStr, known: Known) -> Result<Entry> {
-        let dir = self.directory(parent)?;
-        let fd = self.inodes.fd(parent, &dir)?;
-        self.find_in(&Dir { node: parent, fd: fd.as_fd() }, name, known)
+    pub(super) fn find(&self, parent: NodeId, name: &CStr, patience: Patience) -> Result<Entry> {
+        let inode = self.directory(parent)?;
+        let fd = self.inodes.fd(parent, &inode)?;
+        let (id, is_local) = (inode.id, inode.mount.is_local);
+        let dir = Dir { node: parent, id, is_local, fd: fd.as_fd() };
+        self.find_in(&dir, name, Known::Pin, patience)
     }
 
     /// [`find`](Self::find) in an open directory.
-    pub(super) fn find_in(&self, dir: &Dir<'_>, name: &CStr, known: Known) -> Result<Entry> {
+    pub(super) fn find_in(
+        &self,
+        dir: &Dir<'_>,
+        name: &CStr,
+        known: Known,
+        patience: Patience,
+    ) -> Result<Entry> {
         for _ in 0..TRIES {
-            let stat = stat_name(dir.fd, name)?;
+            let stat = self.stat_in(dir, name, patience)?;
             let is_it = |node, inode: &Inode| self.is_still(node, inode, dir, (name, &stat), known);
             if let Some((node, inode)) = self.inodes.known(FileId::of(&stat), is_it) {
                 return Ok(self.entry(node, &inode, &self.watched(node, &inode, stat)?));
@@ -68,6 +79,22 @@ impl Passthrough {
             }
         }
         Err(Errno::ESTALE)
+    }
+
+    /// Attributes of a name. Where another mount begins, whose server may be silent, it takes
+    /// patience.
+    fn stat_in(&self, dir: &Dir<'_>, name: &CStr, patience: Patience) -> Result<Statx> {
+        if !dir.is_local {
+            return stat_name(dir.fd, name);
+        }
+        // What is on this mount is the same either way.
+        let stat = glance_at(dir.fd, name)?;
+        let mount = FileId::of(&stat).mount;
+        match mount == dir.id.mount || self.mounts.is_local(mount) {
+            true => Ok(stat),
+            false if patience == Patience::None => Err(Errno::WAITS_FOR_SERVER),
+            false => stat_name(dir.fd, name),
+        }
     }
 
     /// The inode, if it is a directory.
@@ -124,8 +151,7 @@ impl Passthrough {
         };
         let mount = self.mounts.of(stat, open)?;
         let (id, kind) = (FileId::of(stat), u32::from(stat.stx_mode));
-        let parent = self.inodes.get(dir.node)?.id;
-        let is_submount = !id.is_beside(&parent) && kind & libc::S_IFMT == libc::S_IFDIR;
+        let is_submount = !id.is_beside(&dir.id) && kind & libc::S_IFMT == libc::S_IFDIR;
         let mount = (mount, is_submount);
         let proof = Proof::of(dir.fd, name, stat)?;
         let pin = || self.inodes.open(|| open(OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC));

@@ -48,7 +48,7 @@ use crate::fuse::flags::init;
 use crate::fuse::{
     AttrChange, Attributes, Caller, CopyRange, Create, Created, DirSink, Entry, Errno, Filesystem,
     Handle, Lock, Mappings, Name, Negotiated, NewNode, NodeId, Opcode, Opened, Patience, Result,
-    SecurityContext, StatxAttributes,
+    SecurityContext, StatxAttributes, Wait,
 };
 use crate::mem::{Input, Output, Slab};
 
@@ -236,12 +236,12 @@ impl Filesystem for Passthrough {
         self.dax.as_ref().map(|_| self as &dyn Mappings)
     }
 
-    fn may_wait(&self, opcode: Opcode, node: NodeId) -> bool {
-        self.waits_for_storage(opcode, node)
+    fn waits(&self, opcode: Opcode, node: NodeId) -> Option<Wait> {
+        self.likely_wait(opcode, node)
     }
 
-    fn lookup(&self, _: &Caller, parent: NodeId, name: &Name) -> Result<Entry> {
-        self.look_up(parent, name)
+    fn lookup(&self, by: &Caller, parent: NodeId, name: &Name) -> Result<Entry> {
+        self.look_up(parent, name, by.patience)
     }
 
     fn forget(&self, node: NodeId, lookups: u64) {

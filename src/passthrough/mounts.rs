@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use rustix::fs::{Mode, OFlags, Statx};
 
@@ -65,10 +65,10 @@ impl Mounts {
         open: impl Fn(OFlags) -> Result<OwnedFd>,
     ) -> Result<Arc<Mount>> {
         let id = FileId::of(stat);
-        let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(mount) = by_id.get(&id.mount).and_then(Weak::upgrade) {
+        if let Some(mount) = self.known(id.mount) {
             return Ok(mount);
         }
+        // Without the lock: its server may never answer, and the others have theirs.
         let dir = match self.handles {
             FileHandles::Never => None,
             FileHandles::Prefer | FileHandles::Mandatory => dir_for_handles(id, stat, &open)?,
@@ -85,9 +85,26 @@ impl Mounts {
         if !is_local {
             self.remote.store(true, Ordering::Relaxed);
         }
+        let mut by_id = self.by_id();
+        if let Some(mount) = by_id.get(&id.mount).and_then(Weak::upgrade) {
+            return Ok(mount);
+        }
         by_id.retain(|_, mount| mount.strong_count() > 0);
         by_id.insert(id.mount, Arc::downgrade(&mount));
         Ok(mount)
+    }
+
+    /// True if a mount is in use and of a file system of this host.
+    pub(super) fn is_local(&self, mount: u64) -> bool {
+        self.known(mount).is_some_and(|mount| mount.is_local)
+    }
+
+    fn known(&self, mount: u64) -> Option<Arc<Mount>> {
+        self.by_id().get(&mount).and_then(Weak::upgrade)
+    }
+
+    fn by_id(&self) -> MutexGuard<'_, HashMap<u64, Weak<Mount>>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True if some mount was met that may wait for a network.
@@ -101,9 +118,7 @@ impl Mounts {
         &self,
         mut with: impl FnMut(BorrowedFd<'_>) -> Result<()>,
     ) -> Result<()> {
-        let by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
-        let mounts: Vec<_> = by_id.values().filter_map(Weak::upgrade).collect();
-        drop(by_id);
+        let mounts: Vec<_> = self.by_id().values().filter_map(Weak::upgrade).collect();
         mounts.iter().filter_map(|mount| mount.any()).try_for_each(&mut with)
     }
 

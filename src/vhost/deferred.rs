@@ -100,7 +100,10 @@ impl Away {
 
 /// Where requests wait, for all queues of a device.
 pub(super) struct WaitingRoom<F> {
+    /// For those that wait for storage.
     pool: Pool,
+    /// For those that wait for a server, so that a silent one holds up no others.
+    servers: Pool,
     retry: Arc<Retry<Job<F>>>,
     taken: Arc<AtomicUsize>,
 }
@@ -108,7 +111,8 @@ pub(super) struct WaitingRoom<F> {
 impl<F: Filesystem + 'static> WaitingRoom<F> {
     pub(super) fn new(threads: usize) -> Self {
         let retry = Arc::new(Retry::new(Job::serve));
-        WaitingRoom { pool: Pool::new(threads), retry, taken: Arc::default() }
+        let (pool, servers) = (Pool::new(threads), Pool::new(threads));
+        WaitingRoom { pool, servers, retry, taken: Arc::default() }
     }
 
     /// Takes a request that has to wait off its queue's hands.
@@ -127,11 +131,14 @@ impl<F: Filesystem + 'static> WaitingRoom<F> {
             // The room is full. Those that storage will end hold up their queue; the others, of
             // which nobody knows when they end, are turned away.
             Wait::Event if !is_free => job.give_up(),
-            Wait::Storage if !is_free => job.serve().into_iter().for_each(Job::give_up),
+            Wait::Storage | Wait::Server if !is_free => {
+                job.serve().into_iter().for_each(Job::give_up);
+            }
             Wait::Event => wait_for_event(&self.retry, job),
-            Wait::Storage => {
+            Wait::Storage | Wait::Server => {
                 let retry = self.retry.clone();
-                self.pool.run(move || {
+                let pool = if wait == Wait::Server { &self.servers } else { &self.pool };
+                pool.run(move || {
                     if let Some(job) = job.serve() {
                         wait_for_event(&retry, job);
                     }

@@ -25,7 +25,7 @@ pub struct Share {
 
 /// A caller with this uid and gid.
 pub fn user(id: u32) -> Caller {
-    Caller { uid: id, gid: id, pid: 1, group: None }
+    Caller { uid: id, gid: id, pid: 1, group: None, patience: Patience::Storage }
 }
 
 /// A name that owns its bytes.

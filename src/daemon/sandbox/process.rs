@@ -7,7 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, pidfd_open, waitpid,
+};
 
 use crate::daemon::error::StartError;
 use crate::daemon::run::{EXIT_SERVE, EXIT_START};
@@ -49,6 +51,9 @@ pub(super) struct Child {
 pub(super) struct Parent {
     channel: UnixStream,
 }
+
+/// What a process that was killed may take to end: it frees its memory.
+const KILLED: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 /// Signals that the waiting process waits for.
 const AWAITED: [libc::c_int; 5] =
@@ -113,8 +118,7 @@ impl Child {
                 log::info!("Ended by signal {signal}");
                 if outside.asked_to_end() == Ending::Kill {
                     outside.ended();
-                    let _ = kill_process(self.pid, Signal::KILL);
-                    let _ = waitpid(Some(self.pid), WaitOptions::empty());
+                    self.kill();
                     return ExitCode::SUCCESS;
                 }
             } else if let Ok(Some((_, status))) = waitpid(Some(self.pid), WaitOptions::NOHANG) {
@@ -122,6 +126,17 @@ impl Child {
                 return exit_code(status);
             }
         }
+    }
+
+    /// Kills it, and sees it end if it does so soon: a thread that waits for a server which has
+    /// taken its request and is silent cannot even be killed before that speaks.
+    fn kill(&self) {
+        let ended = pidfd_open(self.pid, PidfdFlags::empty());
+        let _ = kill_process(self.pid, Signal::KILL);
+        if let Ok(ended) = ended {
+            let _ = poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&KILLED));
+        }
+        let _ = waitpid(Some(self.pid), WaitOptions::NOHANG);
     }
 }
 
