@@ -2,6 +2,10 @@
 //!
 //! The modules are floors; each uses only those listed above it (`tests/floors.rs` enforces it).
 
+#[cfg(test)]
+#[path = "../fuzz/bodies/mutate.rs"]
+mod mutate;
+
 pub mod mem;
 
 pub mod tally;

@@ -13,7 +13,15 @@ impl StartError {
         problem: impl fmt::Display,
         remedy: impl fmt::Display,
     ) -> Self {
-        StartError(format!("{option}: {problem}; {remedy}"))
+        let mut line = String::new();
+        // What users wrote is quoted in it, line ends and all.
+        for letter in format!("{option}: {problem}; {remedy}").chars() {
+            match letter.is_control() {
+                true => line.extend(letter.escape_default()),
+                false => line.push(letter),
+            }
+        }
+        StartError(line)
     }
 
     /// From the line that another process has made of one.
@@ -29,3 +37,14 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_quoted_an_error_is_one_line() {
+        let error = StartError::new("--a\nb", "\x1b[1m is no name", "give \u{e9}t\u{e9}");
+        assert_eq!(error.to_string(), "--a\\nb: \\u{1b}[1m is no name; give \u{e9}t\u{e9}");
+    }
+}

@@ -17,5 +17,7 @@ mod sandbox;
 mod share;
 mod socket;
 
+#[cfg(fuzzing)]
+pub use args::arguments;
 pub use args::command;
 pub use run::main;

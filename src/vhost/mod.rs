@@ -2,6 +2,9 @@
 //! files: a request is two lists of segments in, one length out.
 
 mod bounce;
+#[cfg(any(test, fuzzing))]
+#[path = "../../fuzz/bodies/chains.rs"]
+pub mod chains;
 mod deferred;
 mod device;
 mod event;

@@ -9,6 +9,11 @@ mod random;
 mod tree;
 mod world;
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use ferryfs_bench::{Daemon, Guest, Setup};
 use random::Random;
 use world::World;
 
@@ -20,7 +25,14 @@ fn run(args: &[&str]) {
     let steps = variable("FERRY_MODEL_STEPS").unwrap_or(5_000);
     let seeds = variable("FERRY_MODEL_SEED").map_or(1..=3, |seed| seed..=seed);
     for seed in seeds {
-        let mut world = World::new(args, Random::new(seed), seed);
+        eprintln!("seed {seed}");
+        let daemon = Daemon::start(Path::new(env!("CARGO_BIN_EXE_ferryfs")), args).unwrap();
+        let share = daemon.share().to_owned();
+        fs::set_permissions(&share, PermissionsExt::from_mode(0o755)).unwrap();
+        let guest = Guest::connect(&daemon.socket(), Setup::default()).unwrap();
+        let by_name = args.contains(&"--inode-file-handles=never");
+        let said = move || daemon.process().stderr();
+        let mut world = World::new(guest, &share, said, by_name, Random::new(seed));
         for _ in 0..steps {
             world.step();
         }

@@ -1,22 +1,42 @@
-//! Numbers that look random and are the same for the same seed.
+//! Choices: from a seed, the same for the same one, or from bytes.
+#![allow(dead_code, clippy::allow_attributes, reason = "part of two test binaries")]
 
-pub(crate) struct Random(u64);
+pub(crate) enum Random {
+    Seed(u64),
+    /// What is left of them, the next one last.
+    Bytes(Vec<u8>),
+}
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        Random::Seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// xorshift64*.
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+        Random::Bytes(bytes.iter().rev().copied().collect())
+    }
+
+    /// True if there are no more choices to be had.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self, Random::Bytes(bytes) if bytes.is_empty())
     }
 
     pub(crate) fn below(&mut self, end: usize) -> usize {
-        usize::try_from((self.next() >> 32) % end as u64).expect("below end")
+        match self {
+            // xorshift64*.
+            Random::Seed(state) => {
+                *state ^= *state >> 12;
+                *state ^= *state << 25;
+                *state ^= *state >> 27;
+                let number = state.wrapping_mul(0x2545_f491_4f6c_dd1d);
+                usize::try_from((number >> 32) % end as u64).expect("below end")
+            }
+            Random::Bytes(bytes) => {
+                let mut next = || usize::from(bytes.pop().unwrap_or(0));
+                let number = if end > 256 { next() << 8 | next() } else { next() };
+                number % end
+            }
+        }
     }
 
     /// True once in `often` times.

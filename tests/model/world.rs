@@ -1,13 +1,12 @@
 //! A daemon, and what has been done to it and to the model.
+#![allow(dead_code, clippy::allow_attributes, reason = "part of two test binaries")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ferryfs::fuse::Errno;
 use ferryfs::fuse::abi::{Attr, EntryOut};
-use ferryfs_bench::{Client, Daemon, Error, Guest, LINUX_6_18, Setup};
+use ferryfs_bench::{Client, Error, Guest, LINUX_6_18};
 
 use super::random::Random;
 use super::tree::{Id, Kind, Made, ROOT, Tree};
@@ -23,7 +22,6 @@ pub(super) struct Known {
 }
 
 pub(crate) struct World {
-    seed: u64,
     steps: usize,
     /// The last steps, for whoever looks for the reason of a failure.
     log: VecDeque<String>,
@@ -38,30 +36,34 @@ pub(crate) struct World {
     pub(super) astray: BTreeSet<Id>,
     pub(super) fs: Client,
     _guest: Guest,
-    daemon: Daemon,
+    share: PathBuf,
+    /// What the daemon has said; it lives as long as this.
+    said: Box<dyn Fn() -> String>,
 }
 
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("seed {}, step {}; the last steps:", self.seed, self.steps);
+            eprintln!("step {}; the last steps:", self.steps);
             self.log.iter().for_each(|line| eprintln!("  {line}"));
-            eprintln!("the daemon says:\n{}", self.daemon.process().stderr());
+            eprintln!("the daemon says:\n{}", (self.said)());
         }
     }
 }
 
 impl World {
-    pub(crate) fn new(args: &[&str], random: Random, seed: u64) -> Self {
-        let daemon = Daemon::start(Path::new(env!("CARGO_BIN_EXE_ferryfs")), args).unwrap();
-        fs::set_permissions(daemon.share(), PermissionsExt::from_mode(0o755)).unwrap();
-        let mut guest = Guest::connect(&daemon.socket(), Setup::default()).unwrap();
+    /// With inodes that are found by name if need be, or not.
+    pub(crate) fn new(
+        mut guest: Guest,
+        share: &Path,
+        said: impl Fn() -> String + 'static,
+        by_name: bool,
+        random: Random,
+    ) -> Self {
         let mut fs = guest.client(1).unwrap();
         fs.init(LINUX_6_18).unwrap();
         let known = BTreeMap::from([(ROOT, Known { node: 1, lookups: 1 })]);
-        let by_name = args.contains(&"--inode-file-handles=never");
         World {
-            seed,
             steps: 0,
             log: VecDeque::new(),
             random,
@@ -72,7 +74,8 @@ impl World {
             astray: BTreeSet::new(),
             fs,
             _guest: guest,
-            daemon,
+            share: share.to_owned(),
+            said: Box::new(said),
         }
     }
 
@@ -81,6 +84,11 @@ impl World {
         if self.log.len() > 25 {
             self.log.pop_front();
         }
+    }
+
+    /// True if there are no more choices to be had.
+    pub(crate) fn is_over(&self) -> bool {
+        self.random.is_over()
     }
 
     /// One operation, of the guest or of the host.
@@ -132,7 +140,7 @@ impl World {
 
     pub(super) fn path(&self, id: Id) -> PathBuf {
         let way = self.tree.way_to(id).unwrap();
-        way.iter().fold(self.daemon.share().to_owned(), |path, (name, _)| path.join(name))
+        way.iter().fold(self.share.clone(), |path, (name, _)| path.join(name))
     }
 
     pub(super) fn dirs(&self) -> Vec<Id> {

@@ -268,7 +268,10 @@ impl Filesystem for Echo {
         input: &[u8],
         output: &mut [u8],
     ) -> Result<usize> {
-        fill(output, (node, handle, command, input))
+        match output.is_empty() {
+            true => Ok(0),
+            false => fill(output, (node, handle, command, input)),
+        }
     }
     fn syncfs(&self, node: NodeId) -> Result<()> {
         told((node, "syncfs"))

@@ -1,5 +1,8 @@
 //! The command line.
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../../fuzz/bodies/arguments.rs"]
+pub mod arguments;
 mod ctl;
 mod explain;
 mod log_options;

@@ -1,0 +1,10 @@
+//! What the fuzzers do, as functions of bytes: for them and for tests.
+
+pub mod extents;
+pub mod messages;
+#[path = "../../tests/model/mod.rs"]
+mod model;
+pub mod operations;
+pub mod requests;
+#[path = "../../tests/support/mod.rs"]
+mod support;

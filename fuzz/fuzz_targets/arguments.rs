@@ -1,0 +1,5 @@
+#![no_main]
+
+use ferryfs::daemon::arguments;
+
+libfuzzer_sys::fuzz_target!(init: ferryfs_fuzz::plant(&arguments::seeds()), |input: &[u8]| arguments::arguments(input));

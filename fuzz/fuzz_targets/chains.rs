@@ -1,0 +1,5 @@
+#![no_main]
+
+use ferryfs::vhost::chains;
+
+libfuzzer_sys::fuzz_target!(init: ferryfs_fuzz::plant(&chains::seeds()), |input: &[u8]| chains::chains(input));

@@ -1,0 +1,5 @@
+#![no_main]
+
+use ferryfs_fuzz::bodies::operations;
+
+libfuzzer_sys::fuzz_target!(init: ferryfs_fuzz::plant(&operations::seeds()), |input: &[u8]| operations::operations(input));

@@ -1,0 +1,5 @@
+#![no_main]
+
+use ferryfs_fuzz::bodies::requests;
+
+libfuzzer_sys::fuzz_target!(init: ferryfs_fuzz::plant(&requests::seeds()), |input: &[u8]| requests::requests(input));
