@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 #![expect(unsafe_code, reason = "mallinfo2(3)")]
 
-use ferryfs::dev::{BackingFiles, Carriage, End, Mount, MountOptions, Notifier, serve};
+use ferryfs::dev::{Carriage, End, Mount, MountOptions, Notifier, Registrar, serve};
 use ferryfs::fuse::{Carrier, Session};
 use ferryfs::passthrough::{Cache, Config, Passthrough};
 use ferryfs_bench::{skip, wait_until};
@@ -44,7 +44,9 @@ fn cycle(source: &Path, at: &Path) {
     };
     let mut share = Passthrough::new(source, Config::new(Cache::Auto)).unwrap();
     let mount = Mount::new(at, &options).unwrap();
-    share.pass_through(Arc::new(BackingFiles::new(mount.device()).unwrap()), Vec::new());
+    let (registrar, asks) = Registrar::new(&mount, 10).unwrap();
+    let registrar = std::thread::spawn(|| registrar.serve());
+    share.pass_through(Arc::new(asks), Vec::new());
     let _notifier = Notifier::new(mount.device()).unwrap();
     let session = Arc::new(Session::new(share, Carrier::DEV));
     let was_ready = AtomicBool::new(false);
@@ -63,6 +65,8 @@ fn cycle(source: &Path, at: &Path) {
     assert_eq!((end, was_ready.into_inner()), (End::Unmounted, true));
     assert_eq!(session.filesystem().inodes(), 1);
     assert_eq!(session.filesystem().handles(), 0);
+    drop(session);
+    registrar.join().unwrap();
 }
 
 #[test]

@@ -117,10 +117,10 @@ complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l fsname -d 'Wha
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l subtype -d 'What mount tables show as the type, behind "fuse."' -r
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l max-read -d 'Bytes of the largest READ [default: the kernel\'s limit]' -r
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l mount-attribute -d 'A property of the mount that is not ours' -r
-complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l passthrough -d 'Let the kernel read and write files by itself (FUSE passthrough): on (the daemon then keeps CAP_SYS_ADMIN), auto (if it has that anyway) or off' -r -f -a "auto\t''
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l passthrough -d 'Let the kernel read and write files by itself (FUSE passthrough): auto (where the kernel can, and the daemon is started with CAP_SYS_ADMIN), on (and say so if it cannot) or off' -r -f -a "auto\t''
 on\t''
 off\t''"
-complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l passthrough-rule -d 'Which files it reads and writes by itself: on or off, and after a colon what has to apply of read-only, write, min-size=, max-size=, glob=, as "off:write,glob=*.log"; may be repeated, the first that applies decides' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l passthrough-rule -d 'Which files it reads and writes by itself: on or off, and after a colon what has to apply of read-only, write, min-size=, max-size=, glob=, as "off:write,glob=*.log"; may be repeated, the first that applies decides [default: with auto, off:read-only,max-size=65536]' -r
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l io-uring -d 'Take requests over io_uring: auto (where the kernel offers it), on (and say so if it does not) or off' -r -f -a "auto\t''
 on\t''
 off\t''"

@@ -241,7 +241,7 @@ fn owner(text: &str) -> Result<(u32, u32), &'static str> {
 impl ShareOptions {
     /// What the sandbox has to leave to the share.
     pub(super) fn needs(&self) -> Needs {
-        Needs { writes: !self.readonly, file_handles: self.inode_file_handles.0, registers: false }
+        Needs { writes: !self.readonly, file_handles: self.inode_file_handles.0 }
     }
 
     /// Checks that `directory`, which `option` names, can be shared, and raises the limits of this

@@ -1,32 +1,93 @@
 //! FUSE passthrough: the kernel reads and writes a file of ours without asking.
+//!
+//! It lets nobody register files who lacks `CAP_SYS_ADMIN`, and acts on them with the rights of
+//! whoever did. So a process that has that right and serves nothing does it
+//! ([`Registrar`](super::Registrar)), and is asked by a socket.
 
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use super::device::{self, BackingMap};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
+    SocketType, recv, send, sendmsg, socketpair,
+};
+
 use crate::fuse::{Backing, BackingId};
 
-/// The device as the place where files are registered.
-pub struct BackingFiles(OwnedFd);
+/// What asks for a registration, together with the file. Any other number is an id to give up.
+/// The answer is an id or, negative, an error.
+pub(super) const OPEN: i32 = 0;
+
+/// The registrar waits for nobody but storage that hangs: who asks does not hang with it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A process that registers files, seen from the one that serves them.
+pub struct BackingFiles {
+    /// Held from a question to its answer; the error after which no answer would be to the
+    /// question asked.
+    socket: Mutex<(OwnedFd, Option<Errno>)>,
+}
 
 impl BackingFiles {
-    /// For the mount of this device.
-    ///
-    /// # Errors
-    /// Too many files are open.
-    pub fn new(device: BorrowedFd<'_>) -> io::Result<Self> {
-        device.try_clone_to_owned().map(BackingFiles)
+    /// Who asks, and the socket of who answers.
+    pub(super) fn pair() -> io::Result<(Self, OwnedFd)> {
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        for side in [Timeout::Recv, Timeout::Send] {
+            set_socket_timeout(&ours, side, Some(PATIENCE))?;
+        }
+        Ok((BackingFiles { socket: Mutex::new((ours, None)) }, theirs))
+    }
+
+    #[cfg(test)]
+    pub(super) fn socket_for_tests(&self) -> OwnedFd {
+        self.socket.lock().unwrap().0.try_clone().unwrap()
+    }
+}
+
+/// Asks for the registration of one file.
+fn ask(socket: &OwnedFd, file: BorrowedFd<'_>) -> rustix::io::Result<i32> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let files = [file];
+    control.push(SendAncillaryMessage::ScmRights(&files));
+    let word = OPEN.to_ne_bytes();
+    sendmsg(socket.as_fd(), &[IoSlice::new(&word)], &mut control, SendFlags::NOSIGNAL)?;
+    let mut answer = [0; 4];
+    loop {
+        match recv(socket.as_fd(), &mut answer, RecvFlags::empty()) {
+            Ok((4, _)) => return Ok(i32::from_ne_bytes(answer)),
+            Ok(_) => return Err(Errno::PIPE),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Err(Errno::TIMEDOUT),
+            Err(error) => return Err(error),
+        }
     }
 }
 
 impl Backing for BackingFiles {
     fn open(&self, file: BorrowedFd<'_>) -> io::Result<BackingId> {
-        let map = BackingMap { fd: file.as_raw_fd(), flags: 0, padding: 0 };
-        device::control(&self.0, device::BACKING_OPEN, &map).map(BackingId)
+        let mut guard = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let (socket, broken) = &mut *guard;
+        if let Some(error) = *broken {
+            return Err(error.into());
+        }
+        let answer = ask(socket, file).inspect_err(|error| *broken = Some(*error))?;
+        drop(guard);
+        match answer {
+            id if id > 0 => Ok(BackingId(id)),
+            error => Err(io::Error::from_raw_os_error(error.saturating_neg())),
+        }
     }
 
     fn close(&self, id: BackingId) {
-        // It fails only if the whole connection is gone.
-        let _ = device::control(&self.0, device::BACKING_CLOSE, &id.0);
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        // It fails only if the registrar is gone, or hangs: all ends with it.
+        let _ = send(socket.0.as_fd(), &id.0.to_ne_bytes(), SendFlags::NOSIGNAL);
     }
 }

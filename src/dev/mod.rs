@@ -10,6 +10,7 @@ mod mount;
 mod notifier;
 mod parked;
 mod read_write;
+mod registrar;
 mod rings;
 mod serve;
 
@@ -18,5 +19,6 @@ pub use device::given;
 pub use error::MountError;
 pub use mount::{Attribute, Mount, MountOptions};
 pub use notifier::Notifier;
+pub use registrar::Registrar;
 pub use rings::{PARAMETER, Rings};
 pub use serve::{Carriage, End, serve};

@@ -182,6 +182,11 @@ impl Mount {
         self.id.is_some() && self.at.path().and_then(mount_id) == self.id
     }
 
+    /// The device number of its file system, if that is known.
+    pub(super) fn file_system(&self) -> Option<(u32, u32)> {
+        self.id.map(|(_, device)| device)
+    }
+
     /// True if it is ours to take out of the tree.
     #[must_use]
     pub fn is_ours(&self) -> bool {

@@ -138,8 +138,7 @@ impl Passthrough {
         let opens = inode.opens.get_or_init(Arc::default).clone();
         let mut count = opens.lock();
         if wanted && count.registered.is_none() && count.asking == 0 {
-            let register = || Ok(passing.register(file));
-            count.registered = self.powers.as_any_writer(register)?;
+            count.registered = passing.register(file);
         }
         let Some(id) = count.registered.as_ref().map(|registered| registered.id) else {
             count.asking += 1;

@@ -60,6 +60,13 @@ impl FromStr for BackingRule {
 }
 
 impl BackingRule {
+    /// Files that are read before they are registered stay here, unless they are to be written.
+    #[must_use]
+    pub fn off_for_small() -> Self {
+        let conditions = vec![Condition::ReadOnly, Condition::AtMost(64 << 10)];
+        BackingRule { passes: false, conditions }
+    }
+
     pub(super) fn has_glob(&self) -> bool {
         self.conditions.iter().any(|condition| matches!(condition, Condition::Glob(_)))
     }

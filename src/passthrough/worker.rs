@@ -80,15 +80,6 @@ impl Powers {
         made
     }
 
-    /// Runs `call` as the daemon itself, without the right to keep set-user-id and set-group-id:
-    /// what is done later with these rights, for whoever writes, takes them away.
-    pub(super) fn as_any_writer<T>(self, call: impl FnOnce() -> Result<T>) -> Result<T> {
-        if self.set_ids {
-            with_worker(|worker| worker.become_(Ids::ROOT))?;
-        }
-        self.with_fsetid(false, call)
-    }
-
     /// Runs `call` with or without the right to keep set-user-id and set-group-id.
     pub(super) fn with_fsetid<T>(self, keep: bool, call: impl FnOnce() -> Result<T>) -> Result<T> {
         if self.fsetid {

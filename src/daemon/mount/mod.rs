@@ -2,20 +2,19 @@
 
 mod options;
 mod place;
+mod registering;
 mod settings;
 
 use std::io::{PipeWriter, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use rustix::thread::{CapabilitySet, capabilities};
-
 use super::background::Starter;
 use super::error::StartError;
 use super::run::{self, EXIT_SERVE};
-use super::sandbox::{Ending, Inside, Needs, Outside, hold_signals};
+use super::sandbox::{Ending, Inside, Outside, hold_signals};
 use crate::dev::{
-    self, BackingFiles, Carriage, End, Mount, MountError, Notifier, PARAMETER, Rings,
+    self, BackingFiles, Carriage, End, Mount, MountError, Notifier, PARAMETER, Registrar, Rings,
 };
 use crate::fuse::flags::init;
 use crate::fuse::{Carrier, Session};
@@ -24,6 +23,7 @@ use crate::passthrough::{Passthrough, WatchGroup};
 pub(super) use options::expand;
 pub(super) use settings::MountSettings;
 
+use registering::Registering;
 use settings::When;
 
 /// Mounts, serves, and returns when the mount is gone.
@@ -50,19 +50,19 @@ fn serve(settings: &MountSettings, starter: Option<&Starter>) -> Result<ExitCode
         // What we were started in may be unmounted or removed.
         let _ = starter.leave();
     }
-    let given = match Given::new(settings, &mount, name, group) {
-        Ok(given) => given,
+    let (given, registrar) = match Given::new(settings, &mount, name, group) {
+        Ok(both) => both,
         Err(error) => {
             let _ = mount.detach();
             let remedy = "give the process room for more open files";
             return Err(StartError::new("MOUNTPOINT", error, remedy));
         }
     };
-    let needs = Needs { registers: settings.registers(), ..settings.share.needs() };
-    let outside = Mounted { mount, was_asked: false };
-    settings
-        .sandbox
-        .run(source, needs, outside, |inside| given.serve(settings, descriptors, inside, waits))
+    let registrar = Registering::new(registrar, &settings.sandbox);
+    let outside = Mounted { mount, was_asked: false, registrar };
+    settings.sandbox.run(source, settings.share.needs(), outside, |inside| {
+        given.serve(settings, descriptors, inside, waits)
+    })
 }
 
 /// What is mounted, and what to call it.
@@ -105,7 +105,7 @@ impl Given {
         mount: &Mount,
         name: String,
         group: Option<WatchGroup>,
-    ) -> std::io::Result<Self> {
+    ) -> std::io::Result<(Self, Option<Registrar>)> {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let devices = mount.devices(settings.threads.map_or(cpus, usize::from))?;
         let mut carrier = Carrier::DEV;
@@ -113,14 +113,16 @@ impl Given {
         if rings.is_some() {
             carrier.own |= init::OVER_IO_URING;
         }
-        let mut backing = None;
+        let (mut backing, mut registrar) = (None, None);
         if settings.passes() {
-            backing = Some(BackingFiles::new(mount.device())?);
+            let (registers, asks) = Registrar::new(mount, most_registrations())?;
+            (backing, registrar) = (Some(asks), Some(registers));
             carrier.stack_depth = place::stack_depth(&settings.source);
         }
         let notifier = group.is_some().then(|| Notifier::new(mount.device())).transpose()?;
         let watch = group.zip(notifier);
-        Ok(Given { name, carriage: Carriage { devices, rings }, carrier, backing, watch })
+        let carriage = Carriage { devices, rings };
+        Ok((Given { name, carriage, carrier, backing, watch }, registrar))
     }
 
     fn serve(
@@ -133,10 +135,8 @@ impl Given {
         let Given { name: at, carriage, carrier, backing, watch } = self;
         let source = ("SOURCE", settings.source.as_path());
         let mut share = settings.share.open(source, descriptors, inside)?;
-        if let Some(backing) =
-            backing.filter(|_| settings.passthrough == When::On || may_register())
-        {
-            share.pass_through(Arc::new(backing), settings.passthrough_rule.clone());
+        if let Some(backing) = backing {
+            share.pass_through(Arc::new(backing), settings.passthrough_rules());
         }
         let notifier = watch.map(|(group, notifier)| {
             share.watch(group);
@@ -179,9 +179,10 @@ impl Given {
     }
 }
 
-/// True if this process has the right to register files with the kernel.
-fn may_register() -> bool {
-    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
+/// The serving process holds each registered file open as well.
+fn most_registrations() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
 /// Rings, if requests are to come by them, and the kernel can do that now.
@@ -214,12 +215,17 @@ fn tell_changes(session: &Arc<Session<Passthrough>>, notifier: Notifier) {
 }
 
 /// Serving ends when the last user of the mount is gone; at once for those who ask twice.
-struct Mounted {
+struct Mounted<'a> {
     mount: Mount,
     was_asked: bool,
+    registrar: Registering<'a>,
 }
 
-impl Outside for Mounted {
+impl Outside for Mounted<'_> {
+    fn begun(&mut self) {
+        self.registrar.begin();
+    }
+
     fn asked_to_end(&mut self) -> Ending {
         if self.was_asked || !self.mount.is_ours() {
             return Ending::Kill;

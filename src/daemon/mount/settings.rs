@@ -77,16 +77,16 @@ pub(in super::super) struct MountSettings {
     #[arg(long, value_name = "NAME", value_parser = attribute, hide = true)]
     pub(super) mount_attribute: Vec<Attribute>,
 
-    /// Let the kernel read and write files by itself (FUSE passthrough): on (the daemon then keeps
-    /// CAP_SYS_ADMIN), auto (if it has that anyway) or off
+    /// Let the kernel read and write files by itself (FUSE passthrough): auto (where the kernel
+    /// can, and the daemon is started with CAP_SYS_ADMIN), on (and say so if it cannot) or off
     #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Carrying")]
     pub(super) passthrough: When,
 
     /// Which files it reads and writes by itself: on or off, and after a colon what has to apply
     /// of read-only, write, min-size=, max-size=, glob=, as "off:write,glob=*.log"; may be
-    /// repeated, the first that applies decides
+    /// repeated, the first that applies decides [default: with auto, off:read-only,max-size=65536]
     #[arg(long, value_name = "RULE", help_heading = "Carrying")]
-    pub(super) passthrough_rule: Vec<BackingRule>,
+    passthrough_rule: Vec<BackingRule>,
 
     /// Watch SOURCE, so that changes by others are seen at once whatever is cached
     #[arg(long, help_heading = "Caching")]
@@ -135,12 +135,21 @@ impl MountSettings {
 
     /// True if the kernel is to read and write files by itself, where it lets us.
     pub(super) fn passes(&self) -> bool {
-        self.passthrough != When::Off && !self.share.writeback()
+        let may = match self.passthrough {
+            When::On => true,
+            When::Auto => self.sandbox.lets_register(),
+            When::Off => false,
+        };
+        may && !self.share.writeback()
     }
 
-    /// True if the serving process keeps the right to register files with the kernel.
-    pub(super) fn registers(&self) -> bool {
-        self.passthrough == When::On
+    /// Which files it reads and writes by itself. A small file is read through the daemon before
+    /// it is registered, so left to us that does not pay.
+    pub(super) fn passthrough_rules(&self) -> Vec<BackingRule> {
+        match self.passthrough {
+            When::Auto if self.passthrough_rule.is_empty() => vec![BackingRule::off_for_small()],
+            _ => self.passthrough_rule.clone(),
+        }
     }
 
     /// Refuses options that do not go together.

@@ -28,6 +28,19 @@ pub(super) fn opens_by_handle() -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::DAC_READ_SEARCH))
 }
 
+/// True if this process has the right to register files with the kernel.
+pub(super) fn registers() -> bool {
+    capabilities(None).is_ok_and(|sets| sets.permitted.contains(CapabilitySet::SYS_ADMIN))
+}
+
+/// Drops all capabilities of this thread but `keep`.
+pub(super) fn keep_here(keep: CapabilitySet) -> io::Result<()> {
+    let kept = capabilities(None)?.permitted & keep;
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: none })?;
+    Ok(())
+}
+
 /// Drops all capabilities but `keep`, for ever.
 pub(super) fn drop_all_but(keep: CapabilitySet) -> io::Result<()> {
     let now = capabilities(None)?;
@@ -48,10 +61,7 @@ pub(super) fn drop_all_but(keep: CapabilitySet) -> io::Result<()> {
         }
     }
     clear_ambient_capability_set()?;
-    let kept = now.permitted & keep;
-    let none = CapabilitySet::empty();
-    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: none })?;
-    Ok(())
+    keep_here(keep)
 }
 
 /// Capabilities to keep and to drop besides the usual.

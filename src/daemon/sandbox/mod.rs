@@ -37,8 +37,6 @@ pub(super) struct Needs {
     pub(super) writes: bool,
     /// Whether inodes are opened by file handle.
     pub(super) file_handles: FileHandles,
-    /// Files are registered with the kernel, which needs `CAP_SYS_ADMIN`.
-    pub(super) registers: bool,
 }
 
 /// What the serving process is given. The root is its working directory as well.
@@ -165,7 +163,7 @@ impl SandboxOptions {
             // Where the whole host is in view, Landlock is worth more.
             FileHandles::Prefer => mode != Mode::None || domain.is_none(),
         };
-        self.drop_capabilities(own_user_namespace, (by_handle, needs.registers))?;
+        self.drop_capabilities(own_user_namespace, by_handle)?;
         let by_handle = capabilities::opens_by_handle() && !own_user_namespace;
         if by_handle && !landlock::knows_handles(mode) {
             return Ok("file handles and no Landlock");

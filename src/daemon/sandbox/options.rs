@@ -1,15 +1,16 @@
 //! The options of the sandbox.
 
 use std::fmt::Display;
+use std::io;
 
 use clap::{Args, ValueEnum};
 use rustix::process::geteuid;
 use rustix::thread::CapabilitySet;
 
-use super::capabilities;
 use super::capabilities::Changes;
 use super::idmap::{IdMaps, IdRange};
 use super::seccomp::{self, Action};
+use super::{capabilities, hygiene};
 use crate::daemon::error::StartError;
 
 /// How the serving process is confined.
@@ -115,7 +116,7 @@ impl SandboxOptions {
     pub(super) fn drop_capabilities(
         &self,
         own_user_namespace: bool,
-        (by_handle, registers): (bool, bool),
+        by_handle: bool,
     ) -> Result<(), StartError> {
         if !own_user_namespace && !geteuid().is_root() {
             if self.modcaps.is_some() {
@@ -123,13 +124,32 @@ impl SandboxOptions {
             }
             return Ok(());
         }
-        let mut keep = capabilities::usual(by_handle);
-        keep.set(CapabilitySet::SYS_ADMIN, registers);
-        let keep = self.modcaps.map_or(keep, |changes| changes.apply(keep));
-        capabilities::drop_all_but(keep).map_err(|error| {
+        capabilities::drop_all_but(self.kept(by_handle)).map_err(|error| {
             let problem = format!("capabilities cannot be dropped: {error}");
             StartError::new("--modcaps", problem, "start the daemon as another user")
         })
+    }
+
+    fn kept(&self, by_handle: bool) -> CapabilitySet {
+        let usual = capabilities::usual(by_handle);
+        self.modcaps.map_or(usual, |changes| changes.apply(usual))
+    }
+
+    /// True if files can be registered with the kernel for the serving process.
+    pub(in crate::daemon) fn lets_register(&self) -> bool {
+        // The kernel asks for rights over the whole host, which that process is not to have in
+        // disguise if it is given ids of its own.
+        !self.maps_ids() && capabilities::registers()
+    }
+
+    /// Leaves this thread, of a process that does not serve, the rights with which the kernel is
+    /// to use registered files: those of the serving process, and that of registering them.
+    pub(in crate::daemon) fn become_registrar(&self) -> io::Result<()> {
+        // What is done later with these rights, for whoever writes, takes set-user-id away.
+        let mut kept = self.kept(false) - CapabilitySet::FSETID;
+        kept.set(CapabilitySet::SYS_ADMIN, self.lets_register());
+        hygiene::drop_groups()?;
+        capabilities::keep_here(kept)
     }
 
     pub(super) fn filter_calls(&self) -> Result<(), StartError> {

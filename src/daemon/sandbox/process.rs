@@ -16,6 +16,9 @@ use crate::daemon::run::{EXIT_SERVE, EXIT_START};
 
 /// What the first process does for the one that serves.
 pub(in crate::daemon) trait Outside {
+    /// The serving process is confined and begins.
+    fn begun(&mut self) {}
+
     /// A signal asks the daemon to end.
     fn asked_to_end(&mut self) -> Ending;
 
@@ -110,6 +113,7 @@ impl Child {
 
     /// Waits for its end, and ends it when a signal asks for that. The exit code of the daemon.
     pub(super) fn supervise(self, mut outside: impl Outside) -> ExitCode {
+        outside.begun();
         loop {
             let signal = wait_for_signal();
             if signal == libc::SIGUSR1 {
