@@ -18,6 +18,9 @@ pub enum Notice<'a> {
     Content(NodeId),
     /// A name in a directory may mean something else now, or nothing.
     Name(NodeId, &'a CStr),
+    /// So may a name, but whoever uses what it means now is not disturbed unless it does
+    /// (since 7.38, if `HAS_EXPIRE_ONLY` was offered).
+    Expired(NodeId, &'a CStr),
     /// Any name may (since 7.44).
     AllNames,
 }
@@ -39,6 +42,9 @@ const INVAL_INODE: i32 = 2;
 const INVAL_ENTRY: i32 = 3;
 const INC_EPOCH: i32 = 8;
 
+/// `FUSE_EXPIRE_ONLY`.
+const EXPIRE_ONLY: u32 = 1;
+
 impl Notice<'_> {
     /// Replaces the content of `message` by the notice as it is on the wire.
     pub fn write(self, message: &mut Vec<u8>) {
@@ -55,9 +61,10 @@ impl Notice<'_> {
                 message.extend(body.as_bytes());
                 INVAL_INODE
             }
-            Notice::Name(parent, name) => {
+            Notice::Name(parent, name) | Notice::Expired(parent, name) => {
+                let flags = if matches!(self, Notice::Expired(..)) { EXPIRE_ONLY } else { 0 };
                 let namelen = u32::try_from(name.count_bytes()).unwrap_or(u32::MAX);
-                let body = NotifyInvalEntryOut { parent: parent.0, namelen, flags: 0 };
+                let body = NotifyInvalEntryOut { parent: parent.0, namelen, flags };
                 message.extend(body.as_bytes());
                 message.extend(name.to_bytes_with_nul());
                 INVAL_ENTRY

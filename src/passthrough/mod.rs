@@ -212,6 +212,7 @@ impl Filesystem for Passthrough {
             | self.config.own()
             | self.dax_flags()
             | self.passing.as_ref().map_or(0, |_| init::PASSTHROUGH)
+            | self.watch.as_ref().map_or(0, |_| init::HAS_EXPIRE_ONLY)
     }
 
     fn start(&self, agreed: &Negotiated) -> Result<()> {

@@ -18,6 +18,7 @@ use super::Passthrough;
 use super::fanotify::{self, Event};
 use super::identity::{FileId, stat_fd, stat_name};
 use super::inode::Inode;
+use crate::fuse::flags::init;
 use crate::fuse::{Errno, NodeId, Notice, Notify, Result};
 
 /// Answers that were made before a change are delivered by then, so that they are not cached
@@ -154,7 +155,16 @@ impl Passthrough {
         let names = changes.names.iter();
         changes.content.iter().all(|node| tell(Notice::Content(*node)))
             && changes.attributes.iter().all(|node| tell(Notice::Attributes(*node)))
-            && names.into_iter().all(|(dir, name)| tell(Notice::Name(*dir, name)))
+            && names.into_iter().all(|(dir, name)| {
+                let gently = self.has_agreed(init::HAS_EXPIRE_ONLY) && self.is_dir(*dir, name);
+                tell(if gently { Notice::Expired(*dir, name) } else { Notice::Name(*dir, name) })
+            })
+    }
+
+    /// True if a name means a directory that the guest knows: something may be mounted there.
+    fn is_dir(&self, dir: NodeId, name: &CStr) -> bool {
+        let inode = self.known(dir, name).map(|node| self.inodes.get(node));
+        inode.is_some_and(|inode| inode.is_ok_and(|inode| inode.is_dir()))
     }
 
     /// Watches an inode that the guest is about to be told of, if it is a directory. Its

@@ -114,6 +114,57 @@ fn what_is_done_by_the_mount_itself_stays_cached() {
 }
 
 #[test]
+fn what_is_mounted_on_a_directory_stays_there_if_that_is_the_same_in_the_end() {
+    let test = "what_is_mounted_on_a_directory_stays_there_if_that_is_the_same_in_the_end";
+    let Some(mounted) = mount(test, &[]) else { return };
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    if numbers.next() < Some(6) || release.starts_with("6.") && numbers.next() < Some(2) {
+        skip(test, "this kernel cannot let a name expire");
+        return;
+    }
+    fs::create_dir(mounted.host("dir")).unwrap();
+    soon("the directory", || mounted.at("dir").is_dir());
+    let none = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("none", mounted.at("dir"), "tmpfs", none, None).unwrap();
+    fs::rename(mounted.host("dir"), mounted.host("other")).unwrap();
+    fs::rename(mounted.host("other"), mounted.host("dir")).unwrap();
+    // Told of in order.
+    fs::write(mounted.host("later"), "x").unwrap();
+    soon("all told", || mounted.at("later").exists());
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(is_mounted(&mounted.at("dir")));
+    // But not if it is gone.
+    fs::rename(mounted.host("dir"), mounted.host("other")).unwrap();
+    soon("gone", || !is_mounted(&mounted.at("dir")));
+    assert!(mounted.at("other").is_dir());
+}
+
+#[test]
+fn a_file_that_others_remove_or_replace_is_forgotten() {
+    let test = "a_file_that_others_remove_or_replace_is_forgotten";
+    let Some(mounted) = mount(test, &["--inode-file-handles=never"]) else { return };
+    let before = mounted.process.descriptors().unwrap();
+    for name in 0..200 {
+        fs::write(mounted.host(&format!("file {name}")), "x").unwrap();
+        fs::write(mounted.host(&format!("new {name}")), "x").unwrap();
+    }
+    soon("known", || {
+        (0..200).all(|name| mounted.at(&format!("file {name}")).exists())
+            && mounted.process.descriptors().unwrap() >= before + 200
+    });
+    // Else what they take on the host stays taken.
+    for name in 0..100 {
+        fs::remove_file(mounted.host(&format!("file {name}"))).unwrap();
+    }
+    for name in 100..200 {
+        let new = mounted.host(&format!("new {name}"));
+        fs::rename(new, mounted.host(&format!("file {name}"))).unwrap();
+    }
+    soon("forgotten", || mounted.process.descriptors().unwrap() <= before + 10);
+}
+
+#[test]
 fn a_million_changes_end_in_what_is_there() {
     let Some(mounted) = mount("a_million_changes_end_in_what_is_there", &[]) else { return };
     // More than the kernel keeps for us, so that some are lost.
