@@ -51,7 +51,7 @@ fn an_aborted_connection_ends_it_with_1_and_leaves_no_dead_mount() {
     if cannot_mount("an_aborted_connection_ends_it_with_1_and_leaves_no_dead_mount") {
         return;
     }
-    aborted(Mounted::new(&[]));
+    aborted(Mounted::new(&["--passthrough=off"]));
 }
 
 /// Aborts the connection and looks how that ends.
@@ -93,7 +93,7 @@ fn a_daemon_killed_under_load_hangs_nobody_and_its_mount_can_be_cleaned() {
     if cannot_mount("a_daemon_killed_under_load_hangs_nobody_and_its_mount_can_be_cleaned") {
         return;
     }
-    killed_under_load(Mounted::new(&[]));
+    killed_under_load(Mounted::new(&["--passthrough=off"]));
 }
 
 /// Kills the daemon while others use its mount, and looks how that ends for them.

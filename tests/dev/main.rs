@@ -4,6 +4,7 @@
 mod backing;
 mod endings;
 mod lines;
+mod registrations;
 mod rings;
 mod users;
 mod watch;
