@@ -166,14 +166,20 @@ impl Passthrough {
             // The kernel would leave a capability that it does not know by this name.
             return Ok(false);
         }
-        if passing.rules.is_empty() {
+        if !writable && passing.rules.is_empty() {
             return Ok(true);
+        }
+        let stat = stat()?;
+        if writable && u32::from(stat.stx_mode) & (libc::S_ISUID | libc::S_ISGID) != 0 {
+            // The kernel would take these bits away whoever writes: it does so with the rights of
+            // who has registered the file.
+            return Ok(false);
         }
         let path = match passing.rules.iter().any(BackingRule::has_glob) {
             true => self.path_of(file)?,
             false => String::new(),
         };
-        let open = Open { writable, size: stat()?.stx_size, path: &path };
+        let open = Open { writable, size: stat.stx_size, path: &path };
         let first = passing.rules.iter().find(|rule| rule.applies(&open));
         Ok(first.is_none_or(|rule| rule.passes))
     }

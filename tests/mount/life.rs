@@ -55,7 +55,8 @@ fn a_mount_whose_program_was_killed_says_so_and_can_be_unmounted() {
     if !can_mount() {
         return;
     }
-    let mut mount = Mounted::new(&[]);
+    // What the kernel serves by itself would go on.
+    let mut mount = Mounted::new(&["--passthrough=off"]);
     let mut file = File::create(mount.at("file")).unwrap();
     mount.process.signal(Signal::KILL).unwrap();
     mount.exit();
