@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ferryfs::fuse::abi::*;
 use ferryfs::fuse::flags::{init, write};
 use ferryfs::fuse::{Errno, Opcode};
+use rustix::fs::Advice;
 use zerocopy::IntoBytes;
 
 use super::message::Message;
@@ -41,7 +42,7 @@ pub struct Operation {
 pub(super) type Builder = fn(&mut Site<'_>, usize) -> Result<Script>;
 
 /// All operations.
-pub const OPERATIONS: [Operation; 30] = [
+pub const OPERATIONS: [Operation; 31] = [
     op("getattr", getattr),
     op("lookup-known", |site, slot| lookup(site, slot, Effect::Entry)),
     op("lookup-miss", miss),
@@ -50,6 +51,7 @@ pub const OPERATIONS: [Operation; 30] = [
     op("read-4k", |site, slot| read(site, slot, 4 << 10)),
     op("read-128k", |site, slot| read(site, slot, 128 << 10)),
     op("read-1m", |site, slot| read(site, slot, 1 << 20)),
+    op("read-cold-4k", |site, slot| cold_read(site, slot, 4 << 10, 128 << 10)),
     op("write-4k", |site, slot| write(site, slot, 4 << 10)),
     op("write-1m", |site, slot| write(site, slot, 1 << 20)),
     in_memory("write-4k-tmpfs", |site, slot| write(site, slot, 4 << 10)),
@@ -72,7 +74,7 @@ pub const OPERATIONS: [Operation; 30] = [
     in_memory("read-4k-tmpfs", |site, slot| read(site, slot, 4 << 10)),
     in_memory("small-file-tmpfs", small),
     beside("getattr-fsync", fsync, 1),
-    beside("getattr-cold-read", cold_read, 4),
+    beside("getattr-cold-read", |site, slot| cold_read(site, slot, 128 << 10, 1 << 20), 4),
     beside("getattr-lock", lock, 4),
 ];
 
@@ -250,13 +252,14 @@ fn fsync(site: &mut Site<'_>, slot: usize) -> Result<Script> {
 
 /// Every slot reads a part of each stretch, as long as the host reads ahead, and takes the stretch
 /// out of the cache again.
-fn cold_read(site: &mut Site<'_>, slot: usize) -> Result<Script> {
-    const STRETCH: u64 = 1 << 20;
+fn cold_read(site: &mut Site<'_>, slot: usize, size: u32, stretch: u64) -> Result<Script> {
     let host = File::open(site.tree.data()?)?;
+    // As a whole first: what was written is in large folios, of which no part goes alone.
+    rustix::fs::fadvise(&host, 0, None, Advice::DontNeed)?;
     let file = site.file("data")?;
-    let fills = (Fill::Next(STRETCH, DATA), Effect::Evict(host, STRETCH));
-    let step = reading(site, file, 128 << 10, fills)?;
-    Ok(Script::new(vec![step], place(slot, STRETCH, DATA)))
+    let fills = (Fill::Next(stretch, DATA), Effect::Evict(host, stretch));
+    let step = reading(site, file, size, fills)?;
+    Ok(Script::new(vec![step], place(slot, stretch, DATA)))
 }
 
 /// All slots want one lock.
