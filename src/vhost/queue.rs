@@ -21,7 +21,7 @@ use super::ring::{BadChain, Broken, Ring, RingSetup};
 use super::terms::{CurrentTerms, Terms};
 use super::traffic::QueueCounts;
 use crate::dax::DaxWindow;
-use crate::fuse::{Filesystem, Patience, Scratch, Served, Session};
+use crate::fuse::{Filesystem, Patience, Scratch, Served, Session, Wait};
 use crate::mem::{Input, Output, Segment, SegmentList};
 
 /// A ring as the front-end has set it up.
@@ -79,6 +79,8 @@ struct Gate {
 enum Ended {
     /// Nothing is left to do.
     Idle,
+    /// Nothing, until storage has done something that was just asked of it.
+    Slow,
     /// Somebody is at the gate.
     Wanted,
     /// The terms have changed.
@@ -274,17 +276,21 @@ impl Queue {
             let ended = loop {
                 let begun = ring.position();
                 let ended = self.drain(shared, &terms, setup, (&mut ring, &mut buffers), scratch);
-                if ended != Ok(Ended::Idle) {
-                    break ended;
-                }
+                let is_slow = match ended {
+                    Ok(Ended::Idle) => false,
+                    Ok(Ended::Slow) => true,
+                    _ => break ended,
+                };
                 let is_wanted = || ring.has_request() || self.attention.load(Ordering::Relaxed);
-                if idle.look(&self.wake, ring.position() != begun, is_wanted) {
+                // Who waits for storage needs the processor, and what comes next takes long.
+                if !is_slow && idle.look(&self.wake, ring.position() != begun, is_wanted) {
                     continue;
                 }
                 if ring.ask_for_kick() {
                     lost::report();
                     setup.counts.sleeps.add(1);
-                    idle.sleep(|| self.wake.wait_or(setup.kick.as_deref()));
+                    let sleep = || self.wake.wait_or(setup.kick.as_deref());
+                    if is_slow { sleep() } else { idle.sleep(sleep) }
                 }
                 ring.refuse_kicks();
             };
@@ -304,6 +310,7 @@ impl Queue {
         (ring, (readable, writable)): (&mut Ring<'m>, &mut (SegmentList<'m>, SegmentList<'m>)),
         scratch: &mut Scratch,
     ) -> Result<Ended, Broken> {
+        let mut idle = Ended::Idle;
         let ended = loop {
             // Taken back before anything is looked at: who asks for it later is not overlooked.
             if self.attention.load(Ordering::Relaxed)
@@ -318,7 +325,7 @@ impl Queue {
                 // Looked at after the request was seen: the guest may rely on a change that was
                 // acknowledged before it made the request.
                 Ok(_) if !shared.terms.are(terms) => break Ok(Ended::Outdated),
-                Ok(true) => break Ok(Ended::Idle),
+                Ok(true) => break Ok(idle),
                 Ok(false) => {}
                 Err(broken) => break Err(broken),
             }
@@ -353,6 +360,9 @@ impl Queue {
                 Served::Reply(len) => len,
                 Served::Silent | Served::Unanswerable => 0,
                 Served::Later(wait) => {
+                    if wait != Wait::Event {
+                        idle = Ended::Slow;
+                    }
                     let kept = Kept::new(&terms.regions, readable, writable);
                     shared.waiting.admit(&shared.session, self, (head, kept), wait);
                     continue;
