@@ -20,6 +20,9 @@ use crate::fuse::abi::FileLock;
 use crate::fuse::flags::init;
 use crate::fuse::{Errno, Handle, Lock, NodeId, Result};
 
+/// Open files through which one owner may have locked an inode.
+const MOST_HANDLES: usize = 1 << 10;
+
 /// The end of a range without end.
 const TO_THE_END: u64 = i64::MAX.cast_unsigned();
 
@@ -109,16 +112,19 @@ impl Passthrough {
             None => owners.get_mut(&key).ok_or(Errno::ENOLCK)?,
         };
         let (start, end) = (lock.range.start, lock.range.end.min(TO_THE_END));
+        let locks_by_another = kind != libc::F_UNLCK && !owner.handles.contains(&handle);
+        if locks_by_another && owner.handles.len() == MOST_HANDLES {
+            return Err(Errno::ENOLCK);
+        }
         let set = owner.ranges.plan(Range { start, end, kind }).and_then(|change| {
             sys::lock(owner.file.as_fd(), libc::F_OFD_SETLK, &mut range)?;
             owner.ranges.make(change);
             Ok(())
         });
-        if set.is_ok() && kind != libc::F_UNLCK && !owner.handles.contains(&handle) {
+        if set.is_ok() && locks_by_another {
             owner.handles.push(handle);
         }
-        let all = lock.range.start == 0 && lock.range.end >= TO_THE_END;
-        if owner.handles.is_empty() || (kind == libc::F_UNLCK && all) {
+        if owner.ranges.is_empty() {
             owners.remove(&key);
         }
         set

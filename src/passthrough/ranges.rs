@@ -31,6 +31,11 @@ impl Ranges {
         Ranges { list: Vec::new(), all: all.clone() }
     }
 
+    /// True if nothing is locked.
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// What locking, or unlocking, `new` will change.
     ///
     /// # Errors

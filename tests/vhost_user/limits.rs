@@ -115,6 +115,66 @@ fn a_guest_locks_so_many_ranges_and_no_more() {
 }
 
 #[test]
+fn a_guest_locks_through_so_many_of_its_open_files_and_no_more() {
+    let mut machine = machine(&["--posix-lock"], Setup::default());
+    let node = machine.fs.create(ROOT, "a", libc::O_RDWR, 0o644).unwrap().entry.nodeid;
+    let fs = &mut machine.fs;
+    let handles: Vec<_> = (0..1030).map(|_| fs.open(node, libc::O_RDWR).unwrap().fh).collect();
+    for fh in &handles[..1024] {
+        fs.setlk(node, &lock(*fh, libc::F_WRLCK, 0, 0), false).unwrap();
+    }
+    for fh in &handles[1024..] {
+        let locked = fs.setlk(node, &lock(*fh, libc::F_WRLCK, 0, 0), false);
+        assert_eq!(locked.unwrap_err(), Errno::ENOLCK);
+    }
+    fs.setlk(node, &lock(handles[1025], libc::F_UNLCK, 0, 5), false).unwrap();
+    fs.setlk(node, &lock(handles[1026], libc::F_WRLCK, 0, 0), false).unwrap();
+}
+
+#[test]
+fn owners_who_have_nothing_locked_any_more_cost_nothing() {
+    let mut machine = machine(&["--posix-lock"], Setup::default());
+    let made = machine.fs.create(ROOT, "a", libc::O_RDWR, 0o644).unwrap();
+    let (node, fh) = (made.entry.nodeid, made.open.fh);
+    let before = machine.descriptors();
+    for owner in 0..300 {
+        let range = |kind| LkIn { owner, ..lock(fh, kind, 2 * owner, 2 * owner) };
+        machine.fs.setlk(node, &range(libc::F_WRLCK), false).unwrap();
+        machine.fs.setlk(node, &range(libc::F_UNLCK), false).unwrap();
+    }
+    assert_eq!(machine.descriptors(), before);
+}
+
+#[test]
+fn open_files_and_directories_share_what_a_guest_may_have() {
+    let mut machine = machine(&["--rlimit-nofile", "200"], Setup::default());
+    machine.put("a", "");
+    let node = machine.find(ROOT, "a");
+    let fs = &mut machine.fs;
+    let (mut dirs, mut files) = (Vec::new(), Vec::new());
+    let error = loop {
+        match fs.opendir(ROOT) {
+            Ok(dir) => dirs.push(dir.fh),
+            Err(error) => break error,
+        }
+        match fs.open(node, libc::O_RDONLY) {
+            Ok(file) => files.push(file.fh),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, Errno::ENFILE);
+    assert!((20..100).contains(&files.len()), "{}", files.len());
+    for _ in 0..3 {
+        assert_eq!(fs.opendir(ROOT).unwrap_err(), Errno::ENFILE);
+        assert_eq!(fs.tmpfile(ROOT, libc::O_RDWR, 0o600).unwrap_err(), Errno::ENFILE);
+        fs.getattr(ROOT, None).unwrap();
+        fs.getattr(node, Some(files[0])).unwrap();
+    }
+    fs.releasedir(ROOT, dirs[0]).unwrap();
+    fs.open(node, libc::O_RDONLY).unwrap();
+}
+
+#[test]
 fn so_many_requests_wait_and_the_others_are_turned_away() {
     let mut setup = Setup { queue_size: 32768, ..Setup::default() };
     setup.features &= !Setup::INDIRECT;
