@@ -207,7 +207,7 @@ impl Filesystem for Echo {
     ) -> Result<()> {
         let ino = hash((caller(by), node, handle));
         for (at, name) in ["a", "seven77", "eight888", "more than eight bytes"].iter().enumerate() {
-            let (offset, name) = (offset + at as u64 + 1, name.as_bytes());
+            let (offset, name) = (offset.wrapping_add(at as u64 + 1), name.as_bytes());
             if sink.add(&Record { ino, offset, kind: 8, name }, Some(&entry(name))).is_err() {
                 break;
             }
