@@ -16,6 +16,8 @@ pub mod fuse;
 
 pub mod passthrough;
 
+pub mod shares;
+
 pub mod dax;
 
 pub mod vhost;

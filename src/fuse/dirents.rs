@@ -3,7 +3,7 @@
 use zerocopy::FromZeros;
 
 use super::abi::{Dirent, Direntplus, EntryOut};
-use super::filesystem::Entry;
+use super::filesystem::{Entry, NodeId};
 use crate::mem::{Output, Short};
 
 /// One entry of a directory.
@@ -23,11 +23,21 @@ pub struct Record<'a> {
 pub struct DirSink<'a, 'b> {
     out: &'b mut Output<'a>,
     plus: bool,
+    nodes: Option<&'b dyn Fn(NodeId) -> Option<NodeId>>,
 }
 
 impl<'a, 'b> DirSink<'a, 'b> {
     pub(super) fn new(out: &'b mut Output<'a>, plus: bool) -> Self {
-        DirSink { out, plus }
+        DirSink { out, plus, nodes: None }
+    }
+
+    /// The same, for a file system that knows inodes by other nodeids than the guest: `nodes` gives
+    /// those of the guest, or none if the entry is to go without its inode.
+    pub fn translated<'c>(
+        &'c mut self,
+        nodes: &'c dyn Fn(NodeId) -> Option<NodeId>,
+    ) -> DirSink<'a, 'c> {
+        DirSink { out: &mut *self.out, plus: self.plus, nodes: Some(nodes) }
     }
 
     /// True if the guest wants each entry looked up as well.
@@ -54,13 +64,19 @@ impl<'a, 'b> DirSink<'a, 'b> {
         let namelen = u32::try_from(record.name.len()).map_err(|_| Short)?;
         let dirent = Dirent { ino: record.ino, off: record.offset, namelen, kind: record.kind };
         if self.plus {
-            let entry = entry.map_or_else(EntryOut::new_zeroed, |entry| entry.to_wire());
+            let entry = entry.and_then(|entry| self.known(entry));
+            let entry = entry.map_or_else(EntryOut::new_zeroed, Entry::to_wire);
             self.out.put(&Direntplus { entry, dirent })?;
         } else {
             self.out.put(&dirent)?;
         }
         self.out.put_bytes(record.name)?;
         self.out.put_bytes(&[0; 7][..padded(record.name.len()) - record.name.len()])
+    }
+
+    fn known(&self, entry: &Entry) -> Option<Entry> {
+        let Some(nodes) = self.nodes else { return Some(*entry) };
+        Some(Entry { node: nodes(entry.node)?, ..*entry })
     }
 
     fn head(&self) -> usize {

@@ -1,9 +1,10 @@
 //! How many descriptors are held for the guest, and which of them have to go.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::common::Budget;
 use super::inode::Inode;
 use super::sys;
 use crate::fuse::{Errno, NodeId, Result};
@@ -15,7 +16,7 @@ pub(super) struct Fd {
     _counted: Counted,
 }
 
-struct Counted(Arc<Descriptors>);
+struct Counted(Arc<Budget>);
 
 impl Fd {
     /// Closes it, and tells what that reports.
@@ -36,12 +37,12 @@ impl Drop for Counted {
     }
 }
 
-/// The budget. Open files and directories take what they need of it; inodes hold descriptors
-/// in the rest, and give them up by a clock: its hand goes round those that could be opened
-/// again, and takes the first that was not looked at since its last round.
+/// Descriptors that are held for a guest. Open files and directories take what they need of the
+/// budget; inodes hold descriptors in the rest, and give them up by a clock: its hand goes round
+/// those that could be opened again, and takes the first that was not looked at since its last
+/// round.
 pub(super) struct Descriptors {
-    budget: usize,
-    open: AtomicUsize,
+    budget: Arc<Budget>,
     clock: Mutex<Clock>,
 }
 
@@ -54,20 +55,14 @@ struct Clock {
 }
 
 impl Descriptors {
-    /// Room for `budget` descriptors, and never so few that one request could need them all.
-    pub(super) fn new(budget: usize) -> Arc<Self> {
+    /// Nothing is held yet.
+    pub(super) fn new(budget: Arc<Budget>) -> Self {
         let clock = Mutex::new(Clock { inodes: Vec::new(), hand: 0, room: 64 });
-        Arc::new(Descriptors { budget: budget.max(16), open: AtomicUsize::new(0), clock })
+        Descriptors { budget, clock }
     }
 
-    /// How many may be open.
-    pub(super) fn budget(&self) -> usize {
-        self.budget
-    }
-
-    /// Descriptors that are open.
-    pub(super) fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// Opens one more descriptor; inodes give some up for it if need be.
@@ -75,24 +70,26 @@ impl Descriptors {
     /// # Errors
     /// Those of `open`; `ENFILE` if there are too many and none can be closed.
     pub(super) fn admit(
-        self: &Arc<Self>,
+        &self,
         inodes: &Slab<Inode>,
         open: impl Fn() -> Result<OwnedFd>,
     ) -> Result<Fd> {
-        let before = self.open.fetch_add(1, Ordering::Relaxed);
-        let opened = if before >= self.budget && !self.evict(inodes) {
+        let budget = &self.budget;
+        let make_room = || budget.make_room().unwrap_or_else(|| self.evict(inodes));
+        let before = budget.open.fetch_add(1, Ordering::Relaxed);
+        let opened = if before >= budget.most && !make_room() {
             Err(Errno::ENFILE)
         } else {
             match open() {
                 // Others in this process, or on this host, have taken what was left.
-                Err(Errno::EMFILE | Errno::ENFILE) if self.evict(inodes) => open(),
+                Err(Errno::EMFILE | Errno::ENFILE) if make_room() => open(),
                 opened => opened,
             }
         };
         match opened {
-            Ok(fd) => Ok(Fd { fd, _counted: Counted(self.clone()) }),
+            Ok(fd) => Ok(Fd { fd, _counted: Counted(budget.clone()) }),
             Err(error) => {
-                self.open.fetch_sub(1, Ordering::Relaxed);
+                budget.open.fetch_sub(1, Ordering::Relaxed);
                 // The guest's process is not the one with too many open files.
                 Err(if error == Errno::EMFILE { Errno::ENFILE } else { error })
             }
@@ -111,7 +108,7 @@ impl Descriptors {
     }
 
     /// Closes one inode's descriptor; false if all are needed.
-    fn evict(&self, inodes: &Slab<Inode>) -> bool {
+    pub(super) fn evict(&self, inodes: &Slab<Inode>) -> bool {
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         // Two rounds: the first may only find that all were looked at. Inodes that only their
         // descriptors keep come last, in a third.

@@ -5,7 +5,6 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rustix::fs::{Mode, OFlags};
@@ -24,7 +23,7 @@ const DEEPEST: usize = 4096;
 pub(super) struct Inodes {
     slab: Slab<Inode>,
     index: Index,
-    descriptors: Arc<Descriptors>,
+    descriptors: Descriptors,
 }
 
 impl Inodes {
@@ -32,7 +31,7 @@ impl Inodes {
     /// that `open` opens.
     pub(super) fn new(
         limit: usize,
-        descriptors: Arc<Descriptors>,
+        descriptors: Descriptors,
         open: impl Fn() -> Result<OwnedFd>,
         make: impl FnOnce(Fd) -> Result<Inode>,
     ) -> Result<Self> {
@@ -223,12 +222,17 @@ impl Inodes {
 
     /// How many descriptors may be open on the guest's behalf.
     pub(super) fn budget(&self) -> usize {
-        self.descriptors.budget()
+        self.descriptors.budget().most
     }
 
     /// Descriptors that are open on the guest's behalf.
     pub(super) fn open_descriptors(&self) -> usize {
-        self.descriptors.open()
+        self.descriptors.budget().open.load(Ordering::Relaxed)
+    }
+
+    /// Closes a descriptor of an inode that could be opened again; false if there is none.
+    pub(super) fn give_up_descriptor(&self) -> bool {
+        self.descriptors.evict(&self.slab)
     }
 
     fn remove(&self, node: NodeId, shard: &mut Shard<'_>) {

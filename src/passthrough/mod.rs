@@ -8,6 +8,7 @@ mod attributes;
 mod backing;
 mod backing_rules;
 mod cache;
+mod common;
 mod config;
 mod create;
 mod descriptors;
@@ -53,6 +54,7 @@ use crate::fuse::{
 use crate::mem::{Input, Output, Slab};
 
 pub use backing_rules::{BackingRule, BadBackingRule};
+pub use common::{Common, Holder};
 pub use config::{Cache, Config, FileHandles, Support, Xattrs};
 pub use ids::{BadIdRule, IdMap, IdRule};
 pub use mappings::DaxPolicy;
@@ -69,7 +71,7 @@ use inode::Inode;
 use inodes::Inodes;
 use locks::Locks;
 use mappings::Dax;
-use mounts::{Mounts, reopen_dir};
+use mounts::{Mounts, reopen_root};
 use standing::Standing;
 use watch::Watch;
 use worker::Powers;
@@ -121,22 +123,42 @@ impl Passthrough {
     /// # Errors
     /// Whatever opening things in it gives.
     pub fn at(root: BorrowedFd<'_>, proc_fds: OwnedFd, config: Config) -> io::Result<Self> {
-        Self::serve(root, proc_fds, config)
+        let common = Common::alone(config.descriptors);
+        Self::beside(&common, root, proc_fds, config)
+    }
+
+    /// Serves the directory or the one regular file `root`, to a guest that has other file systems
+    /// as well. The limit of descriptors is that of `common`.
+    ///
+    /// # Errors
+    /// Whatever opening things in it gives.
+    pub fn beside(
+        common: &Common,
+        root: BorrowedFd<'_>,
+        proc_fds: OwnedFd,
+        config: Config,
+    ) -> io::Result<Self> {
+        Self::serve(common, root, proc_fds, config)
             .map_err(|error| io::Error::from_raw_os_error(error.raw()))
     }
 
-    fn serve(root: BorrowedFd<'_>, proc_fds: OwnedFd, config: Config) -> Result<Self> {
-        let mounts = Mounts::new(config.file_handles);
-        let descriptors = Descriptors::new(config.descriptors);
+    fn serve(
+        common: &Common,
+        root: BorrowedFd<'_>,
+        proc_fds: OwnedFd,
+        config: Config,
+    ) -> Result<Self> {
+        let mounts = Mounts::new(config.file_handles, common.devices.clone());
+        let descriptors = Descriptors::new(common.budget.clone());
         // Others may open files and directories as well, and inodes need some.
-        let room = descriptors.budget() / 2;
+        let room = descriptors.budget().most / 2;
         let inodes = Inodes::new(
             config.inodes,
             descriptors,
             || Ok(rustix::io::fcntl_dupfd_cloexec(root, 0)?),
             |root| {
                 let stat = stat_fd(root.as_fd())?;
-                let mount = mounts.of(&stat, |flags| reopen_dir(root.as_fd(), flags))?;
+                let mount = mounts.of(&stat, |flags| reopen_root(root.as_fd(), &stat, flags))?;
                 let id = FileId::of(&stat);
                 mounts.unique_ino(id.dev, id.ino);
                 // Neither proof nor place: it is never asked to give its descriptor up.
@@ -172,7 +194,8 @@ impl Passthrough {
     }
 
     /// True if the guest is told where other file systems begin.
-    fn announces_submounts(&self) -> bool {
+    #[must_use]
+    pub fn announces_submounts(&self) -> bool {
         self.config.announce_submounts && self.has_agreed(init::SUBMOUNTS)
     }
 
@@ -186,7 +209,19 @@ impl Passthrough {
         self.inodes.len()
     }
 
-    /// Descriptors that are held for the guest.
+    /// True if the guest knows an inode by this nodeid.
+    #[must_use]
+    pub fn knows(&self, node: NodeId) -> bool {
+        self.inodes.get(node).is_ok()
+    }
+
+    /// Closes a descriptor that was not needed lately and can be opened again; false if there is
+    /// none.
+    pub fn give_up_descriptor(&self) -> bool {
+        self.inodes.give_up_descriptor()
+    }
+
+    /// Descriptors that are held for the guest, and for its other file systems.
     #[must_use]
     pub fn descriptors(&self) -> usize {
         self.inodes.open_descriptors()

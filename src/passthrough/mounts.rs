@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::fs::{Mode, OFlags, Statx};
 
+use super::common::Devices;
 use super::config::FileHandles;
 use super::identity::{FileHandle, FileId, stat_fd};
 use crate::fuse::{Errno, Result};
@@ -43,18 +44,12 @@ pub(super) struct Mounts {
     by_id: Mutex<HashMap<u64, Weak<Mount>>>,
     /// Some mount is of a file system that may wait for a network.
     remote: AtomicBool,
-    /// Devices in the order in which they were met; the root's is the first.
-    devices: RwLock<Vec<u64>>,
+    devices: Arc<Devices>,
 }
 
 impl Mounts {
-    pub(super) fn new(handles: FileHandles) -> Self {
-        Mounts {
-            handles,
-            by_id: Mutex::default(),
-            remote: AtomicBool::new(false),
-            devices: RwLock::default(),
-        }
+    pub(super) fn new(handles: FileHandles, devices: Arc<Devices>) -> Self {
+        Mounts { handles, by_id: Mutex::default(), remote: AtomicBool::new(false), devices }
     }
 
     /// The mount of the inode with attributes `stat` that `open` opens with the flags it is
@@ -123,18 +118,9 @@ impl Mounts {
     }
 
     /// An inode number that no other inode of the share has, whatever file system it is on. Those
-    /// of the root's file system stay as they are.
+    /// of the first file system, which is the root's, stay as they are.
     pub(super) fn unique_ino(&self, dev: u64, ino: u64) -> u64 {
-        let known = self.devices.read().unwrap_or_else(PoisonError::into_inner);
-        let at = known.iter().position(|known| *known == dev);
-        drop(known);
-        let at = at.unwrap_or_else(|| {
-            let mut devices = self.devices.write().unwrap_or_else(PoisonError::into_inner);
-            devices.iter().position(|known| *known == dev).unwrap_or_else(|| {
-                devices.push(dev);
-                devices.len() - 1
-            })
-        }) as u64;
+        let at = self.devices.number(dev);
         match (at, ino >> 48) {
             (0, _) => ino,
             (1..0x4000, 0) => 1 << 63 | at << 48 | ino,
@@ -190,13 +176,22 @@ pub(super) fn reopen_dir(dir: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd> 
     Ok(rustix::fs::openat(dir, c".", flags, Mode::empty())?)
 }
 
+/// Opens a share's root once more: a directory, or the descriptor of a single file.
+pub(super) fn reopen_root(root: BorrowedFd<'_>, stat: &Statx, flags: OFlags) -> Result<OwnedFd> {
+    match u32::from(stat.stx_mode) & libc::S_IFMT {
+        libc::S_IFDIR => reopen_dir(root, flags),
+        libc::S_IFREG => Ok(rustix::io::fcntl_dupfd_cloexec(root, 0)?),
+        _ => Err(Errno::ENOTDIR),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn no_two_inodes_have_one_number() {
-        let mounts = Mounts::new(FileHandles::Prefer);
+        let mounts = Mounts::new(FileHandles::Prefer, Arc::default());
         assert_eq!(mounts.unique_ino(7, 5), 5, "the root's own");
         let mut seen = std::collections::HashSet::new();
         for dev in [7, 8, 9] {
