@@ -15,6 +15,7 @@ mod readiness;
 mod run;
 mod sandbox;
 mod share;
+mod shares;
 mod socket;
 
 #[cfg(fuzzing)]

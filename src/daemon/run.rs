@@ -1,22 +1,27 @@
 //! From the command line to the exit code.
 
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, PipeReader, Write};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 
 use super::args::{self, LogOptions, Settings, Wish};
 use super::background::{self, Side, Starter};
-use super::control::{Report, Watched};
+use super::control::{Report, SharedAs, Surveyed, Watched};
 use super::ctl;
 use super::error::StartError;
 use super::logging;
 use super::readiness::{Notify, Readiness};
 use super::sandbox::{Ending, Outside, hold_signals};
+use super::share::ShareOptions;
+use super::shares::{Keeper, Shared};
 use super::socket::{Files, Socket};
+use crate::dax::DaxWindow;
 use crate::fuse::{Carrier, Session};
-use crate::vhost;
+use crate::vhost::{self, DeviceConfig};
 
 /// The daemon could not start: the command line, or something that it names, is wrong.
 pub(super) const EXIT_START: u8 = 2;
@@ -67,10 +72,13 @@ pub(super) fn refuse(error: &StartError) -> ExitCode {
 
 fn run(settings: Settings, starter: Option<&Starter>) -> Result<ExitCode, StartError> {
     let ready = Readiness::new(settings.ready_fd, starter)?;
-    let Settings { shared_dir, socket, device, dax, share, sandbox, .. } = settings;
-    let descriptors = share.prepare("--shared-dir", &shared_dir)?;
-    if settings.require_mountpoint && !is_mountpoint(&shared_dir) {
-        let problem = format!("{} is not a mount point", shared_dir.display());
+    let Settings { mut shared, socket, device, dax, share, sandbox, .. } = settings;
+    let mut premises = shared.premises(share.readonly(), settings.control.is_some());
+    let descriptors = share.prepare(&premises)?;
+    if settings.require_mountpoint
+        && let Some(other) = premises.paths().find(|path| !is_mountpoint(path))
+    {
+        let problem = format!("{} is not a mount point", other.display());
         return Err(StartError::new(
             "--require-mountpoint",
             problem,
@@ -90,27 +98,58 @@ fn run(settings: Settings, starter: Option<&Starter>) -> Result<ExitCode, StartE
         StartError::new("--rlimit-nofile", error, "allow more open files")
     })?;
     let mut outside = Beside { files, notify: ready.notify.clone(), report };
-    let shared_dir = match starter {
-        Some(starter) => leave(starter, shared_dir).inspect_err(|_| outside.ended())?,
-        None => shared_dir,
-    };
-    let (pid, shown) = (std::process::id(), shared_dir.clone());
-    let directory = ("--shared-dir", shared_dir.as_path());
-    sandbox.run(directory, share.needs(), outside, |inside| {
-        let mut files = share.open(directory, descriptors, inside)?;
-        let window = window.map(|window| dax.map_into(window, &mut files));
+    if let Some(starter) = starter {
+        leave(starter, &mut shared).inspect_err(|_| outside.ended())?;
+        premises = shared.premises(share.readonly(), settings.control.is_some());
+    }
+    let carried = Carried { listener, device, asked, control, pid: std::process::id(), ready };
+    sandbox.run(&premises, share.needs(), outside, |inside| match &shared {
+        Shared::One(path) => {
+            let mut files = share.open(("--shared-dir", path), descriptors, inside)?;
+            let window = window.map(|window| dax.map_into(window, &mut files));
+            carried.serve(files, SharedAs::One(path.clone()), window, &share)
+        }
+        Shared::Several(named) => {
+            let (files, keeper) = Keeper::open(&share, named, descriptors, inside)?;
+            carried.serve(files, SharedAs::Several(Box::new(keeper)), None, &share)
+        }
+    })
+}
+
+/// What serving needs besides a file system.
+struct Carried {
+    listener: UnixListener,
+    device: DeviceConfig,
+    asked: PipeReader,
+    control: Option<UnixListener>,
+    /// By which others know the daemon.
+    pid: u32,
+    ready: Readiness,
+}
+
+impl Carried {
+    /// Serves one front-end.
+    fn serve<F: Surveyed + 'static>(
+        self,
+        files: F,
+        shared: SharedAs,
+        window: Option<Arc<DaxWindow>>,
+        share: &ShareOptions,
+    ) -> Result<ExitCode, StartError> {
         let session = Session::new(files, Carrier::VIRTIO);
-        let watched = Watched::new(session, shown, pid);
-        watched.clone().show(asked, control).map_err(|error| {
+        let watched = Watched::new(session, shared, self.pid);
+        watched.clone().show(self.asked, self.control).map_err(|error| {
             StartError::new("threads", error, "give the process room for two more")
         })?;
         share.describe();
-        let notify = ready.announce();
-        let ended = listener.accept().map_err(vhost::ServeError::Start).and_then(|(one, _)| {
+        let notify = self.ready.announce();
+        let accepted = self.listener.accept().map_err(vhost::ServeError::Start);
+        let ended = accepted.and_then(|(one, _)| {
             log::debug!("A front-end has connected");
             notify.say("STATUS=Serving a front-end");
             watched.connected();
-            vhost::serve(one, watched.session.clone(), device, (&watched.traffic, window))
+            let session = watched.session.clone();
+            vhost::serve(one, session, self.device, (&watched.traffic, window))
         });
         notify.say("STOPPING=1\nSTATUS=The front-end has disconnected");
         Ok(match ended {
@@ -123,17 +162,13 @@ fn run(settings: Settings, starter: Option<&Starter>) -> Result<ExitCode, StartE
                 ExitCode::from(EXIT_SERVE)
             }
         })
-    })
+    }
 }
 
-/// Leaves the working directory of who started a daemon in the background. Returns the path of the
-/// share from there on.
-fn leave(starter: &Starter, shared_dir: PathBuf) -> Result<PathBuf, StartError> {
-    let shared_dir = std::path::absolute(shared_dir).and_then(|path| {
-        starter.leave()?;
-        Ok(path)
-    });
-    shared_dir.map_err(|error| StartError::new("--daemonize", error, "leave it out"))
+/// Leaves the working directory of who started a daemon in the background.
+fn leave(starter: &Starter, shared: &mut Shared) -> Result<(), StartError> {
+    let left = shared.make_absolute().and_then(|()| starter.leave());
+    left.map_err(|error| StartError::new("--daemonize", error, "leave it out"))
 }
 
 /// True if a file system is mounted there.

@@ -1,17 +1,19 @@
 //! Options that say how a directory is shared, by whatever carrier.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::path::DecInt;
 use rustix::process::{getegid, geteuid};
 
 use super::error::StartError;
 use super::limits;
-use super::sandbox::{Inside, Needs};
+use super::sandbox::{Inside, Needs, Premises};
 use crate::passthrough::{
     Cache, Config, FileHandles, IdMap, IdRule, Passthrough, Support, XattrMap, Xattrs,
 };
@@ -219,9 +221,34 @@ enum Preset {
     Overlay,
 }
 
+/// True if there may be extended attributes.
+fn has_xattrs(root: &OwnedFd, inside: &Inside) -> bool {
+    use rustix::io::Errno;
+    let probe = || -> Result<usize, Errno> {
+        let here = rustix::fs::openat(CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        rustix::process::fchdir(&inside.proc_fds)?;
+        let found = rustix::fs::getxattr_query(DecInt::from_fd(root), c"user.ferryfs");
+        rustix::process::fchdir(here)?;
+        found
+    };
+    probe() != Err(Errno::OPNOTSUPP)
+}
+
 fn refuse(option: &str, directory: &Path, error: &io::Error) -> StartError {
     let problem = format!("cannot share {}: {error}", directory.display());
     StartError::new(option, problem, "name a directory that you may read")
+}
+
+/// Why what was prepared cannot be shared after all.
+pub(super) fn cannot_open((option, path): (&str, &Path), error: &io::Error) -> StartError {
+    match error.raw_os_error() {
+        Some(libc::EOPNOTSUPP) => StartError::new(
+            "--inode-file-handles",
+            format!("{} has no file handles that we may open", path.display()),
+            "use prefer, or start the daemon with CAP_DAC_READ_SEARCH",
+        ),
+        _ => refuse(option, path, error),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -241,17 +268,19 @@ fn owner(text: &str) -> Result<(u32, u32), &'static str> {
 impl ShareOptions {
     /// What the sandbox has to leave to the share.
     pub(super) fn needs(&self) -> Needs {
-        Needs { writes: !self.readonly, file_handles: self.inode_file_handles.0 }
+        Needs { file_handles: self.inode_file_handles.0 }
     }
 
-    /// Checks that `directory`, which `option` names, can be shared, and raises the limits of this
-    /// process for it. How many descriptors may be held for the guest.
-    pub(super) fn prepare(&self, option: &str, directory: &Path) -> Result<usize, StartError> {
-        let found = std::fs::metadata(directory).and_then(|found| match found.is_dir() {
-            true => Ok(()),
-            false => Err(io::ErrorKind::NotADirectory.into()),
-        });
-        found.map_err(|error| refuse(option, directory, &error))?;
+    /// Checks that `premises` can be shared, and raises the limits of this process for them. How
+    /// many descriptors may be held for the guest.
+    pub(super) fn prepare(&self, premises: &Premises) -> Result<usize, StartError> {
+        for path in premises.paths() {
+            let found = std::fs::metadata(path).and_then(|found| match found.file_type() {
+                kind if kind.is_dir() || kind.is_file() && premises.are_several => Ok(()),
+                _ => Err(io::ErrorKind::NotADirectory.into()),
+            });
+            found.map_err(|error| refuse(premises.option, path, &error))?;
+        }
         Ok(limits::for_the_guest(limits::set_open_files(self.rlimit_nofile)))
     }
 
@@ -260,19 +289,14 @@ impl ShareOptions {
         &self,
         (option, directory): (&str, &Path),
         descriptors: usize,
-        inside: Inside,
+        mut inside: Inside,
     ) -> Result<Passthrough, StartError> {
-        let config = self.config(descriptors, inside.has_one_id)?;
-        Passthrough::at(inside.root.as_fd(), inside.proc_fds, config).map_err(|error| {
-            match error.raw_os_error() {
-                Some(libc::EOPNOTSUPP) => StartError::new(
-                    "--inode-file-handles",
-                    format!("{} has no file handles that we may open", directory.display()),
-                    "use prefer, or start the daemon with CAP_DAC_READ_SEARCH",
-                ),
-                _ => refuse(option, directory, &error),
-            }
-        })
+        let config = self.config(descriptors, &inside)?;
+        let opened = match inside.roots.pop() {
+            Some(root) => Passthrough::at(root.as_fd(), inside.proc_fds, config),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        opened.map_err(|error| cannot_open((option, directory), &error))
     }
 
     /// Logs what users have to know about a share that is served now.
@@ -301,16 +325,17 @@ impl ShareOptions {
         self.readonly
     }
 
-    fn config(&self, descriptors: usize, has_one_id: bool) -> Result<Config, StartError> {
+    /// How what is `inside` is served.
+    pub(super) fn config(&self, descriptors: usize, inside: &Inside) -> Result<Config, StartError> {
         let usual = Config::new(self.cache.0);
-        let (uids, gids) = self.ids(has_one_id)?;
+        let (uids, gids) = self.ids(inside.has_one_id)?;
         Ok(Config {
             descriptors,
             inodes: self.inode_limit.unwrap_or_else(limits::inodes),
             file_handles: self.inode_file_handles.0,
             uids,
             gids,
-            xattrs: self.has_xattrs().then(|| Xattrs {
+            xattrs: self.has_xattrs(inside).then(|| Xattrs {
                 map: match self.xattr_preset {
                     Some(PresetName(Preset::Overlay)) => Some(XattrMap::overlay()),
                     None => self.xattrmap.clone(),
@@ -349,16 +374,14 @@ impl ShareOptions {
         }
     }
 
-    /// Asked for in any way, or not refused and there to be had in the working directory, which is
-    /// the share.
-    fn has_xattrs(&self) -> bool {
+    /// Asked for in any way, or not refused and there to be had in some share.
+    fn has_xattrs(&self, inside: &Inside) -> bool {
         let asked = self.xattr
             || self.xattrmap.is_some()
             || self.xattr_preset.is_some()
             || self.posix_acl.0 != Support::Never
             || self.security_label.0 != Support::Never;
-        let probe = || rustix::fs::getxattr_query(".", c"user.ferryfs");
-        asked || (!self.no_xattr && probe() != Err(rustix::io::Errno::OPNOTSUPP))
+        asked || (!self.no_xattr && inside.roots.iter().any(|root| has_xattrs(root, inside)))
     }
 
     fn ids(&self, has_one_id: bool) -> Result<(IdMap, IdMap), StartError> {

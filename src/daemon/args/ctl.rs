@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use log::LevelFilter;
 
+use super::super::shares::NamedShare;
 use super::log_options::level;
 
 /// Whom to ask, and what.
@@ -24,7 +25,7 @@ pub(in super::super) struct CtlSettings {
 }
 
 /// What an operator wants to know or to have done.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(in super::super) enum Question {
     /// What was served since the start, how fast, and what is held now
     Stats,
@@ -44,11 +45,30 @@ pub(in super::super) enum Question {
         #[arg(long, value_name = "N")]
         count: Option<u64>,
     },
+    /// Share more, or less, without a restart: of a daemon that was started with --share
+    #[command(subcommand)]
+    Share(ShareChange),
     /// How much is logged, or to log so much from now on
     LogLevel {
         /// off, error, warn, info, debug or trace
         #[arg(value_parser = level)]
         level: Option<LevelFilter>,
+    },
+}
+
+/// What is shared from now on.
+#[derive(Clone, Debug, Subcommand)]
+pub(in super::super) enum ShareChange {
+    /// Share a directory or a regular file
+    Add {
+        /// As --share has it
+        #[arg(value_name = "NAME=PATH[:ro]", value_parser = NamedShare::parser())]
+        share: NamedShare,
+    },
+    /// Share it no longer: what the guest still uses of it is stale
+    Remove {
+        /// Its name
+        name: String,
     },
 }
 

@@ -17,7 +17,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::error::StartError;
 use super::mount::{self, MountSettings};
-pub(super) use ctl::{CtlSettings, Question};
+pub(super) use ctl::{CtlSettings, Question, ShareChange};
 use explain::explain;
 pub(super) use log_options::{LogFormat, LogOptions};
 use serve::ServeOptions;
@@ -116,10 +116,9 @@ fn named(program: &OsStr) -> clap::Command {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use log::LevelFilter;
 
+    use super::super::shares::Shared;
     use super::*;
     use crate::vhost::Tag;
 
@@ -134,6 +133,13 @@ mod tests {
         }
     }
 
+    fn shared_dir(settings: &Settings) -> &Path {
+        match &settings.shared {
+            Shared::One(path) => path,
+            Shared::Several(_) => panic!("{:?}", settings.shared),
+        }
+    }
+
     fn printed(program: &str, words: &str) -> String {
         let args = std::iter::once(program).chain(words.split_whitespace());
         match parse(args.map(OsString::from)) {
@@ -145,7 +151,7 @@ mod tests {
     #[test]
     fn the_two_options_of_the_main_job_are_enough() {
         let settings = settings("--shared-dir /srv --socket-path=/run/s");
-        assert_eq!(settings.shared_dir, PathBuf::from("/srv"));
+        assert_eq!(shared_dir(&settings), Path::new("/srv"));
         assert!(matches!(settings.socket, SocketSettings::Path { group: None, .. }));
         assert_eq!(settings.device.request_queues, 1);
         assert_eq!(settings.log.level(), LevelFilter::Info);
@@ -165,15 +171,15 @@ mod tests {
     #[test]
     fn old_and_new_style_mix_and_the_last_counts() {
         let settings = settings("--fd=3 -o source=/a,log_level=err -f -d --shared-dir=/a");
-        assert_eq!(settings.shared_dir, PathBuf::from("/a"));
+        assert_eq!(shared_dir(&settings), Path::new("/a"));
         assert_eq!(settings.log.level(), LevelFilter::Debug);
     }
 
     #[test]
     fn one_share_may_be_named_twice_but_not_two() {
         assert_eq!(
-            settings("--fd 3 --shared-dir /a --shared-dir=/a/").shared_dir,
-            PathBuf::from("/a")
+            shared_dir(&settings("--fd 3 --shared-dir /a --shared-dir=/a/")),
+            Path::new("/a")
         );
         for words in [
             "--fd 3 --shared-dir /a --shared-dir /b",
@@ -198,6 +204,12 @@ mod tests {
             ("--shared-dir / --fd 3 --num-request-queues 0", "--num-request-queues"),
             ("--shared-dir / --fd 3 --num-request-queues 64", "--num-request-queues"),
             ("--shared-dir / --fd 3 --log-level loud", "--log-level"),
+            ("--share a=/ --shared-dir / --fd 3", "--share"),
+            ("--share a=/ -o source=/ --fd 3", "--share"),
+            ("--share a=/ --fd 3 --dax-window 2M", "--share"),
+            ("--share a=/ --share a=/ --fd 3", "--share"),
+            ("--share / --fd 3", "--share"),
+            ("--share a= --fd 3", "--share"),
             ("--frobnicate", "--frobnicate"),
             ("--shared-dir / --fd 3 --dax-window 3M", "--dax-window"),
             ("--shared-dir / --fd 3 --dax-window 1M", "--dax-window"),

@@ -10,6 +10,7 @@ use super::super::dax::DaxOptions;
 use super::super::error::StartError;
 use super::super::sandbox::SandboxOptions;
 use super::super::share::ShareOptions;
+use super::super::shares::{NamedShare, Shared};
 use super::log_options::LogOptions;
 use crate::vhost::{DeviceConfig, MAX_REQUEST_QUEUES, Tag};
 
@@ -18,6 +19,13 @@ pub(super) struct ServeOptions {
     /// Directory to share
     #[arg(long, value_name = "DIR", action = clap::ArgAction::Append, help_heading = "Sharing")]
     shared_dir: Vec<PathBuf>,
+
+    /// Share a directory or a regular file under a name, instead of --shared-dir; may be repeated,
+    /// and the guest finds all of them in the root of the mount. ":ro" behind the path refuses
+    /// changes
+    #[arg(long, value_name = "NAME=PATH[:ro]", conflicts_with_all = ["shared_dir", "dax_window"],
+          value_parser = NamedShare::parser(), help_heading = "Sharing")]
+    share: Vec<NamedShare>,
 
     /// Refuse to start while the directory is not a mount point: it would be the wrong one
     #[arg(long, help_heading = "Sharing")]
@@ -67,7 +75,7 @@ pub(super) struct ServeOptions {
     dax: DaxOptions,
 
     #[command(flatten)]
-    share: ShareOptions,
+    how: ShareOptions,
 
     #[command(flatten)]
     sandbox: SandboxOptions,
@@ -126,7 +134,7 @@ const WAITING_THREADS: usize = 16;
 /// What to serve, and how.
 #[derive(Debug)]
 pub(in super::super) struct Settings {
-    pub(in super::super) shared_dir: PathBuf,
+    pub(in super::super) shared: Shared,
     pub(in super::super) require_mountpoint: bool,
     pub(in super::super) socket: SocketSettings,
     pub(in super::super) device: DeviceConfig,
@@ -163,7 +171,10 @@ impl ServeOptions {
         let mut log = self.log;
         log.syslog |= self.daemonize;
         Ok(Settings {
-            shared_dir: one_share(self.shared_dir)?,
+            shared: match self.share.is_empty() {
+                true => Shared::One(one_share(self.shared_dir)?),
+                false => Shared::several(self.share)?,
+            },
             require_mountpoint: self.require_mountpoint,
             socket: match (self.socket_path, self.fd) {
                 (Some(path), _) => SocketSettings::Path { path, group: self.socket_group },
@@ -185,7 +196,7 @@ impl ServeOptions {
                 poll: Duration::from_micros(self.poll_us.unwrap_or_else(usual_poll_us).into()),
             },
             dax: self.dax,
-            share: self.share,
+            share: self.how,
             sandbox: self.sandbox,
             daemonize: self.daemonize,
             ready_fd: self.ready_fd,

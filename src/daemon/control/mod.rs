@@ -3,6 +3,7 @@
 //! A connection carries one line, a command of words, and one JSON document back.
 
 mod report;
+mod shares;
 mod watched;
 
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
@@ -11,16 +12,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::LevelFilter;
+use serde::Serialize;
 
 use super::{ctl, logging};
-pub(super) use report::{Failure, Inodes, LogLevel, Operation, Sessions, Stats};
-pub(super) use watched::Watched;
+pub(super) use report::{
+    Failure, Inodes, LogLevel, Operation, Passage, Sessions, ShareList, Stats,
+};
+pub(super) use watched::{SharedAs, Surveyed, Watched};
 
 /// Who connects and then says nothing must not keep others out.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The longest command.
-const LONGEST: u64 = 256;
+/// The longest command names a path.
+const LONGEST: u64 = 8 << 10;
 
 /// Asks the serving process to log what it has served, from another.
 pub(super) struct Report(PipeWriter);
@@ -40,7 +44,7 @@ impl Report {
     }
 }
 
-impl Watched {
+impl<F: Surveyed + 'static> Watched<F> {
     /// Answers on threads of its own: a process that asks for a report, and commands.
     pub(super) fn show(
         self: Arc<Self>,
@@ -77,18 +81,28 @@ impl Watched {
     }
 }
 
-fn answer(mut stream: &UnixStream, watched: &Watched) -> io::Result<()> {
+fn answer(mut stream: &UnixStream, watched: &Watched<impl Surveyed>) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let mut command = String::new();
-    BufReader::new(stream.take(LONGEST)).read_line(&mut command)?;
-    let words: Vec<_> = command.split_whitespace().collect();
-    let mut answer = serde_json::to_vec(&obey(&words, watched)?)?;
-    answer.push(b'\n');
-    stream.write_all(&answer)
+    let mut command = Vec::new();
+    BufReader::new(stream.take(LONGEST)).read_until(b'\n', &mut command)?;
+    let answer = match command.strip_suffix(b"\n").unwrap_or(&command).strip_prefix(b"share ") {
+        Some(command) => shares::obey(command, watched, stream)?,
+        None => {
+            let command = String::from_utf8_lossy(&command);
+            obey(&command.split_whitespace().collect::<Vec<_>>(), watched)?
+        }
+    };
+    stream.write_all(&line(&answer)?)
 }
 
-fn obey(words: &[&str], watched: &Watched) -> io::Result<serde_json::Value> {
+fn line(answer: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+fn obey(words: &[&str], watched: &Watched<impl Surveyed>) -> io::Result<serde_json::Value> {
     let level = || serde_json::to_value(LogLevel { log_level: log::max_level().to_string() });
     let answer = match words {
         ["stats"] => serde_json::to_value(watched.stats()),

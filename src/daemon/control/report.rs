@@ -1,6 +1,7 @@
 //! What the control socket answers. Programs read it too: fields are added, not changed.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,9 @@ pub(in super::super) struct Stats {
     pub(in super::super) version: String,
     pub(in super::super) pid: u32,
     pub(in super::super) shared_dir: String,
+    /// NAME=PATH of each share, if there are several.
+    #[serde(default)]
+    pub(in super::super) shares: Vec<String>,
     pub(in super::super) uptime_seconds: f64,
     pub(in super::super) operations: Vec<Operation>,
     /// How often each error was the reply, by its name or number.
@@ -76,6 +80,19 @@ pub(in super::super) struct Sessions {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in super::super) struct LogLevel {
     pub(in super::super) log_level: String,
+}
+
+/// How a share comes or goes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in super::super) struct Passage {
+    /// Where it is mounted for the daemon, or to be; in the namespaces that come along.
+    pub(in super::super) place: Option<PathBuf>,
+}
+
+/// What is shared now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in super::super) struct ShareList {
+    pub(in super::super) shares: Vec<String>,
 }
 
 /// Why a command was not obeyed.

@@ -5,31 +5,83 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::report::{Inodes, Operation, Queue, Sessions, Stats};
-use crate::fuse::{Errno, OperationTotals, Session};
-use crate::passthrough::Passthrough;
+use crate::daemon::shares::Keeper;
+use crate::fuse::{Errno, Filesystem, OperationTotals, Session};
+use crate::passthrough::{Passthrough, Survey};
+use crate::shares::Shares;
 use crate::vhost::Traffic;
 
+/// A file system that can be looked into.
+pub(in super::super) trait Surveyed: Filesystem {
+    /// What is held for the guest, looking at every inode.
+    fn survey(&self) -> Survey;
+
+    /// Only what takes no looking for.
+    fn counts(&self) -> Survey;
+
+    /// The shares, if there are several.
+    fn shares(&self) -> Option<&Shares>;
+}
+
+impl Surveyed for Passthrough {
+    fn survey(&self) -> Survey {
+        self.survey()
+    }
+
+    fn counts(&self) -> Survey {
+        Survey {
+            inodes: self.inodes(),
+            open_files: self.handles(),
+            descriptors: self.descriptors(),
+            budget: self.budget(),
+            ..Survey::default()
+        }
+    }
+
+    fn shares(&self) -> Option<&Shares> {
+        None
+    }
+}
+
+impl Surveyed for Shares {
+    fn survey(&self) -> Survey {
+        self.survey()
+    }
+
+    fn counts(&self) -> Survey {
+        let (descriptors, budget) = self.descriptors();
+        let (inodes, open_files) = (self.inodes(), self.handles());
+        Survey { inodes, open_files, descriptors, budget, ..Survey::default() }
+    }
+
+    fn shares(&self) -> Option<&Shares> {
+        Some(self)
+    }
+}
+
+/// What is shared, and by whom it is kept if there are several shares.
+pub(in super::super) enum SharedAs {
+    One(PathBuf),
+    Several(Box<Keeper>),
+}
+
 /// The running daemon.
-pub(in super::super) struct Watched {
-    pub(in super::super) session: Arc<Session<Passthrough>>,
+pub(in super::super) struct Watched<F> {
+    pub(in super::super) session: Arc<Session<F>>,
     pub(in super::super) traffic: Traffic,
-    shared_dir: PathBuf,
+    pub(super) shared: SharedAs,
     /// By which others know the daemon: this process may have another number where it is.
     pid: u32,
     started: Instant,
     connected: Mutex<Option<Instant>>,
 }
 
-impl Watched {
-    pub(in super::super) fn new(
-        session: Session<Passthrough>,
-        shared_dir: PathBuf,
-        pid: u32,
-    ) -> Arc<Self> {
+impl<F: Surveyed> Watched<F> {
+    pub(in super::super) fn new(session: Session<F>, shared: SharedAs, pid: u32) -> Arc<Self> {
         Arc::new(Watched {
             session: Arc::new(session),
             traffic: Traffic::default(),
-            shared_dir,
+            shared,
             pid,
             started: Instant::now(),
             connected: Mutex::default(),
@@ -66,7 +118,11 @@ impl Watched {
 
     pub(super) fn stats(&self) -> Stats {
         let totals = self.session.totals();
-        let share = self.session.filesystem();
+        let held = self.session.filesystem().counts();
+        let shares = match &self.shared {
+            SharedAs::One(_) => Vec::new(),
+            SharedAs::Several(keeper) => keeper.list(),
+        };
         let errors = totals.errors.iter().map(|(errno, count)| (name(*errno), *count));
         let queues = self.traffic.totals().into_iter().map(|queue| Queue {
             requests: queue.requests,
@@ -77,7 +133,11 @@ impl Watched {
         Stats {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: self.pid,
-            shared_dir: self.shared_dir.display().to_string(),
+            shared_dir: match &self.shared {
+                SharedAs::One(path) => path.display().to_string(),
+                SharedAs::Several(_) => shares.join(" "),
+            },
+            shares,
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             operations: totals.operations.iter().map(operation).collect(),
             errors: errors.collect(),
@@ -86,10 +146,10 @@ impl Watched {
             negative_names: totals.negative,
             kept_caches: totals.kept,
             queues: queues.collect(),
-            inodes: share.inodes(),
-            open_files: share.handles(),
-            descriptors: share.descriptors(),
-            descriptor_budget: share.budget(),
+            inodes: held.inodes,
+            open_files: held.open_files,
+            descriptors: held.descriptors,
+            descriptor_budget: held.budget,
         }
     }
 }

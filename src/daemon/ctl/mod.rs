@@ -1,6 +1,8 @@
 //! `ferryfs ctl`.
 
 mod metrics;
+mod place;
+mod shares;
 mod text;
 mod top;
 
@@ -39,8 +41,9 @@ pub(super) fn main(settings: &CtlSettings) -> ExitCode {
 
 fn ask(settings: &CtlSettings) -> Result<String, StartError> {
     let at = &settings.control;
-    let command = match settings.question {
-        Question::Top { interval, count } => return top::watch(at, interval, count),
+    let command = match &settings.question {
+        Question::Top { interval, count } => return top::watch(at, *interval, *count),
+        Question::Share(change) => return shares::change(at, change, settings.json),
         Question::Metrics => return Ok(metrics::metrics(&get(at, "stats")?)),
         Question::Stats => "stats".to_owned(),
         Question::Inodes => "inodes".to_owned(),
@@ -52,7 +55,7 @@ fn ask(settings: &CtlSettings) -> Result<String, StartError> {
         let answer: serde_json::Value = get(at, &command)?;
         return Ok(format!("{answer:#}\n"));
     }
-    Ok(match settings.question {
+    Ok(match &settings.question {
         Question::Inodes => text::inodes(&get::<Inodes>(at, &command)?),
         Question::Sessions => text::sessions(&get::<Sessions>(at, &command)?),
         Question::LogLevel { .. } => format!("{}\n", get::<LogLevel>(at, &command)?.log_level),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::background::Starter;
 use super::error::StartError;
 use super::run::{self, EXIT_SERVE};
-use super::sandbox::{Ending, Inside, Outside, hold_signals};
+use super::sandbox::{Ending, Inside, Outside, Premises, hold_signals};
 use crate::dev::{
     self, BackingFiles, Carriage, End, Mount, MountError, Notifier, PARAMETER, Registrar, Rings,
 };
@@ -35,10 +35,11 @@ fn serve(settings: &MountSettings, starter: Option<&Starter>) -> Result<ExitCode
     let waits = starter.map(Starter::try_clone).transpose();
     let waits = waits.map_err(|error| StartError::new("--daemonize", error, "leave it out"))?;
     settings.check()?;
-    let descriptors = settings.share.prepare("SOURCE", &settings.source)?;
     // The working directory may be another by the time that it is opened.
     let full = std::path::absolute(&settings.source);
-    let source = ("SOURCE", full.as_deref().unwrap_or(&settings.source));
+    let source = full.as_deref().unwrap_or(&settings.source);
+    let premises = Premises::one("SOURCE", source, !settings.share.readonly());
+    let descriptors = settings.share.prepare(&premises)?;
     let group = settings.watch.then(WatchGroup::new).transpose().map_err(|error| {
         let problem = format!("cannot watch for changes: {error}");
         let remedy = "use Linux 5.13 or later, and raise fs.fanotify.max_user_groups";
@@ -60,7 +61,7 @@ fn serve(settings: &MountSettings, starter: Option<&Starter>) -> Result<ExitCode
     };
     let registrar = Registering::new(registrar, &settings.sandbox);
     let outside = Mounted { mount, was_asked: false, registrar };
-    settings.sandbox.run(source, settings.share.needs(), outside, |inside| {
+    settings.sandbox.run(&premises, settings.share.needs(), outside, |inside| {
         given.serve(settings, descriptors, inside, waits)
     })
 }

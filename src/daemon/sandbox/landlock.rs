@@ -27,24 +27,26 @@ pub(super) fn knows_handles(mode: Mode) -> bool {
     mode == Mode::Namespace && fixed
 }
 
-/// Confines the calling thread, and those that it will start, to what is below `root`.
-pub(super) fn confine(
+/// Confines the calling thread, and those that it will start, to what is in these directories and
+/// files, and to reading where it is not to write.
+pub(super) fn confine<'a>(
     domain: Ruleset,
-    root: BorrowedFd<'_>,
-    writes: bool,
+    roots: impl Iterator<Item = (BorrowedFd<'a>, bool)>,
 ) -> Result<(), RulesetError> {
     let all = AccessFs::from_all(ABI::V9);
-    let allowed = match writes {
+    let allowed = |writes| match writes {
         true => all & !(AccessFs::Execute | AccessFs::ResolveUnix),
         false => AccessFs::ReadFile | AccessFs::ReadDir,
     };
+    // Of a file only what files have is allowed: the crate sees to it.
+    let rule = |(root, writes)| Ok::<_, RulesetError>(PathBeneath::new(root, allowed(writes)));
     domain
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(all)?
         .handle_access(AccessNet::from_all(ABI::V4))?
         .scope(Scope::from_all(ABI::V6))?
         .create()?
-        .add_rule(PathBeneath::new(root, allowed))?
+        .add_rules(roots.map(rule))?
         .restrict_self()?;
     Ok(())
 }

@@ -10,15 +10,16 @@ mod hygiene;
 mod idmap;
 mod landlock;
 mod options;
+mod premises;
 mod process;
 mod seccomp;
 mod syscalls;
 mod view;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
+use ::landlock::Ruleset;
 use rustix::process::geteuid;
 
 use super::error::StartError;
@@ -27,26 +28,42 @@ use idmap::IdMaps;
 use options::Mode;
 use process::{Child, Parent, Side};
 
+pub(super) use view::PLACES;
+
 pub(super) use options::SandboxOptions;
+pub(super) use premises::Premises;
 pub(super) use process::{Ending, Outside, hold_signals};
 
 /// What the share is used for, as far as it matters for what is allowed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Needs {
-    /// Something may be changed in it.
-    pub(super) writes: bool,
     /// Whether inodes are opened by file handle.
     pub(super) file_handles: FileHandles,
 }
 
-/// What the serving process is given. The root is its working directory as well.
+/// What the serving process is given.
 pub(super) struct Inside {
-    /// The share's root.
-    pub(super) root: OwnedFd,
+    /// The roots of the shares, in the order of the [`Premises`].
+    pub(super) roots: Vec<OwnedFd>,
     /// `/proc/self/fd`.
     pub(super) proc_fds: OwnedFd,
     /// Files can belong to nobody but the daemon's user, even if that is root here.
     pub(super) has_one_id: bool,
+    /// How other shares can come later.
+    pub(super) later: Later,
+    /// The directory of [`PLACES`], if there is one.
+    places: Option<OwnedFd>,
+}
+
+/// How a share can come to the serving process while that serves.
+pub(super) enum Later {
+    /// It is given a descriptor.
+    Given,
+    /// Somebody who may mounts it at one of [`PLACES`] in these namespaces: of mounts, and of
+    /// users. Landlock knows those places.
+    Mounted([OwnedFd; 2]),
+    /// Landlock keeps it out.
+    Never,
 }
 
 enum Started {
@@ -55,16 +72,16 @@ enum Started {
 }
 
 impl SandboxOptions {
-    /// Runs `serve` in a process of its own that is confined to `share`, which `option` names, and
-    /// waits for its end, of which `outside` is told. Returns in both processes.
+    /// Runs `serve` in a process of its own that is confined to `premises`, and waits for its end,
+    /// of which `outside` is told. Returns in both processes.
     pub(super) fn run(
         &self,
-        (option, share): (&str, &Path),
+        premises: &Premises,
         needs: Needs,
         mut outside: impl Outside,
         serve: impl FnOnce(Inside) -> Result<ExitCode, StartError>,
     ) -> Result<ExitCode, StartError> {
-        match self.start((option, share), needs) {
+        match self.start(premises, needs) {
             Ok(Started::Inside(inside)) => {
                 drop(outside);
                 serve(inside)
@@ -80,7 +97,7 @@ impl SandboxOptions {
         }
     }
 
-    fn start(&self, share: (&str, &Path), needs: Needs) -> Result<Started, StartError> {
+    fn start(&self, share: &Premises, needs: Needs) -> Result<Started, StartError> {
         let (last, better) = self.modes()?;
         for mode in better {
             match self.start_in(*mode, share, needs) {
@@ -91,12 +108,7 @@ impl SandboxOptions {
         self.start_in(last, share, needs)
     }
 
-    fn start_in(
-        &self,
-        mode: Mode,
-        share: (&str, &Path),
-        needs: Needs,
-    ) -> Result<Started, StartError> {
+    fn start_in(&self, mode: Mode, share: &Premises, needs: Needs) -> Result<Started, StartError> {
         let maps = match mode {
             Mode::Namespace => self.id_maps(),
             _ => None,
@@ -126,18 +138,28 @@ impl SandboxOptions {
         &self,
         mode: Mode,
         maps: Option<&IdMaps>,
-        (option, share): (&str, &Path),
+        premises: &Premises,
         needs: Needs,
         parent: &Parent,
     ) -> Result<Inside, StartError> {
         hygiene::clean().map_err(|error| mode.refuse("a clean process", &error))?;
-        let mut inside = view::enter(mode, (option, share))?;
+        let mut inside = view::enter(mode, premises)?;
         inside.has_one_id = maps.map_or(!geteuid().is_root(), IdMaps::is_one_id);
         if let Some(maps) = maps {
             maps.become_root().map_err(|error| mode.refuse("the id maps", &error))?;
         }
         hygiene::drop_groups().map_err(|error| mode.refuse("no supplementary groups", &error))?;
-        let files = self.confine_files(mode, maps.is_some(), inside.root.as_fd(), needs)?;
+        let allowed: Vec<_> = inside.roots.iter().map(AsFd::as_fd).zip(premises.writes()).collect();
+        let (files, domain) = self.confine_files((mode, maps.is_some()), needs)?;
+        if let Some(domain) = domain {
+            let places =
+                inside.places.as_ref().map(|places| (places.as_fd(), premises.may_write()));
+            landlock::confine(domain, allowed.into_iter().chain(places))
+                .map_err(|error| mode.refuse("Landlock", &error))?;
+            if matches!(inside.later, Later::Given) {
+                inside.later = Later::Never;
+            }
+        }
         hygiene::end_with_parent().map_err(|error| mode.refuse("an end with it", &error))?;
         if parent.is_gone() {
             std::process::exit(1);
@@ -148,14 +170,12 @@ impl SandboxOptions {
     }
 
     /// Drops the rights to foreign files, by what this kernel and these options have for that.
-    /// Returns what users should know of it.
+    /// Returns what users should know of it, and the Landlock domain that is still to be entered.
     fn confine_files(
         &self,
-        mode: Mode,
-        own_user_namespace: bool,
-        root: BorrowedFd<'_>,
+        (mode, own_user_namespace): (Mode, bool),
         needs: Needs,
-    ) -> Result<&'static str, StartError> {
+    ) -> Result<(&'static str, Option<Ruleset>), StartError> {
         let domain = landlock::begin();
         let by_handle = match needs.file_handles {
             FileHandles::Never => false,
@@ -166,13 +186,11 @@ impl SandboxOptions {
         self.drop_capabilities(own_user_namespace, by_handle)?;
         let by_handle = capabilities::opens_by_handle() && !own_user_namespace;
         if by_handle && !landlock::knows_handles(mode) {
-            return Ok("file handles and no Landlock");
+            return Ok(("file handles and no Landlock", None));
         }
-        let Some(domain) = domain else {
-            return Ok("no Landlock (Linux 5.19 and later can have it)");
-        };
-        landlock::confine(domain, root, needs.writes)
-            .map_err(|error| mode.refuse("Landlock", &error))?;
-        Ok("Landlock")
+        Ok(match domain {
+            Some(_) => ("Landlock", domain),
+            None => ("no Landlock (Linux 5.19 and later can have it)", None),
+        })
     }
 }

@@ -3,40 +3,61 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode as Bits, OFlags};
+use rustix::fs::{CWD, FileType, Mode as Bits, OFlags, fstat};
 use rustix::io;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
     OpenTreeFlags, UnmountFlags, fsconfig_create, fsmount, fsopen, mount_change, mount_remount,
     move_mount, open_tree, unmount,
 };
-use rustix::process::{chroot, fchdir, pivot_root};
+use rustix::process::{chdir, chroot, fchdir, pivot_root};
 
-use super::Inside;
 use super::options::Mode;
+use super::{Inside, Later, Premises};
 use crate::daemon::error::StartError;
 
-/// Leaves only what `mode` lets this process see, and makes the share its working directory.
-pub(super) fn enter(mode: Mode, (option, share): (&str, &Path)) -> Result<Inside, StartError> {
+/// Leaves only what `mode` lets this process see, and makes it the working directory.
+pub(super) fn enter(mode: Mode, premises: &Premises) -> Result<Inside, StartError> {
     let proc_fds = open_proc_fds().map_err(|error| {
         StartError::new("/proc", format!("it cannot be used: {error}"), "mount it")
     })?;
     let refuse = |error| mode.refuse("a view of the share", &error);
-    let root = match mode {
-        Mode::Namespace => mount_alone(share).map_err(refuse)?,
-        Mode::Chroot => chroot(share).and_then(|()| open("/")).map_err(refuse)?,
-        Mode::None | Mode::Auto => open(share).map_err(|error| {
-            let problem = format!("cannot share {}: {error}", share.display());
-            StartError::new(option, problem, "name a directory that you may read")
-        })?,
+    let mut inside = Inside {
+        roots: Vec::new(),
+        proc_fds,
+        has_one_id: false,
+        later: Later::Given,
+        places: None,
     };
-    fchdir(&root).map_err(refuse)?;
-    Ok(Inside { root, proc_fds, has_one_id: false })
+    match mode {
+        Mode::Namespace => mount_alone(premises, &mut inside).map_err(refuse)?,
+        Mode::Chroot if premises.are_several => {
+            let problem = "chroot has room for one directory only";
+            return Err(StartError::new("--sandbox", problem, "use namespace or none"));
+        }
+        Mode::Chroot => {
+            let share = premises.paths().next().unwrap_or(Path::new("/"));
+            inside.roots.push(chroot(share).and_then(|()| open("/")).map_err(refuse)?);
+        }
+        Mode::None | Mode::Auto => {
+            for share in premises.paths() {
+                inside.roots.push(open(share).map_err(|error| {
+                    let problem = format!("cannot share {}: {error}", share.display());
+                    StartError::new(premises.option, problem, "name what you may read")
+                })?);
+            }
+        }
+    }
+    let stay = match (&*inside.roots, premises.are_several) {
+        ([root], false) => fchdir(root),
+        _ => chdir("/"),
+    };
+    stay.map_err(refuse)?;
+    Ok(inside)
 }
 
 fn open(path: impl rustix::path::Arg) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(CWD, path, flags, Bits::empty())
+    rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Bits::empty())
 }
 
 /// As a mount of its own where possible: then ".." leads nowhere from it.
@@ -45,33 +66,85 @@ fn open_proc_fds() -> io::Result<OwnedFd> {
     open_tree(CWD, "/proc/self/fd", flags).or_else(|_| open("/proc/self/fd"))
 }
 
-/// Where the share is in the empty tree that is this process's whole world.
+/// Where one share is in the empty tree that is this process's whole world.
 const SHARE: &str = "share";
 
-/// Replaces all mounts by the share and what is mounted in it. The root of the new tree is an
-/// empty directory that cannot be changed: no path that any library looks up leads into the share.
-fn mount_alone(share: &Path) -> io::Result<OwnedFd> {
-    // Mounts that the host makes in the share later still appear; none of ours does there.
+/// Where shares may come later: at `d0` and so on directories, at `f0` and so on files.
+pub(in crate::daemon) const PLACES: (&str, usize) = ("/later", 64);
+
+/// Replaces all mounts by the shares and what is mounted in them. The root of the new tree is an
+/// empty directory that cannot be changed: no path that any library looks up leads into a share.
+fn mount_alone(premises: &Premises, inside: &mut Inside) -> io::Result<()> {
+    if premises.may_grow {
+        inside.later = Later::Mounted([namespace("mnt")?, namespace("user")?]);
+    }
+    // Mounts that the host makes in a share later still appear; none of ours does there.
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
     let clone = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::AT_RECURSIVE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let share = open_tree(CWD, share, clone)?;
+    let mut shares = Vec::new();
+    for (number, share) in premises.paths().enumerate() {
+        let name = if premises.are_several { number.to_string() } else { SHARE.to_owned() };
+        shares.push((name, open_tree(CWD, share, clone)?));
+    }
     let empty = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(empty.as_fd())?;
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let top = fsmount(empty.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    rustix::fs::mkdirat(&top, SHARE, Bits::from_raw_mode(0o700))?;
+    for (name, share) in &shares {
+        let is_dir = FileType::from_raw_mode(fstat(share)?.st_mode) == FileType::Directory;
+        make_place(&top, name, is_dir)?;
+    }
+    if premises.may_grow {
+        make_places(&top)?;
+    }
     let from_fd = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(top.as_fd(), "", CWD, "/", from_fd)?;
     fchdir(&top)?;
     pivot_root(".", ".")?;
     unmount(".", UnmountFlags::DETACH)?;
-    rustix::process::chdir("/")?;
-    move_mount(share.as_fd(), "", CWD, SHARE, from_fd)?;
+    chdir("/")?;
+    for (name, share) in &shares {
+        move_mount(share.as_fd(), "", CWD, name, from_fd)?;
+    }
     let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID;
     mount_remount("/", flags | MountFlags::NODEV | MountFlags::NOEXEC, c"")?;
-    open(SHARE)
+    for (name, _) in &shares {
+        inside.roots.push(open(name)?);
+    }
+    if premises.may_grow {
+        inside.places = Some(open(PLACES.0)?);
+    }
+    Ok(())
+}
+
+/// A namespace of this process, to be entered by others.
+fn namespace(kind: &str) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/ns/{kind}");
+    rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Bits::empty())
+}
+
+fn make_places(top: &OwnedFd) -> io::Result<()> {
+    let (folder, count) = PLACES;
+    let folder = folder.trim_start_matches('/');
+    make_place(top, folder, true)?;
+    for number in 0..count {
+        make_place(top, &format!("{folder}/d{number}"), true)?;
+        make_place(top, &format!("{folder}/f{number}"), false)?;
+    }
+    Ok(())
+}
+
+/// Makes what something can be mounted on.
+fn make_place(top: &OwnedFd, name: &str, is_dir: bool) -> io::Result<()> {
+    match is_dir {
+        true => rustix::fs::mkdirat(top, name, Bits::from_raw_mode(0o700)),
+        false => {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            rustix::fs::openat(top, name, flags, Bits::from_raw_mode(0o600)).map(drop)
+        }
+    }
 }
