@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ferryfs::fuse::Errno;
 use ferryfs_bench::{Daemon, Guest, LINUX_6_18, LONG, Process, ROOT, Setup, skip, wait_until};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
@@ -234,7 +235,7 @@ fn a_file_that_becomes_too_large_is_no_reason_to_end() {
     let (node, fh) = (file.entry.nodeid, file.open.fh);
     assert_eq!(fs.write(node, fh, 0, &[1; 100]).unwrap(), 100);
     let error = fs.write(node, fh, 8192, &[1; 100]).unwrap_err();
-    assert_eq!(error, ferryfs::fuse::Errno::EFBIG);
+    assert_eq!(error, Errno::EFBIG);
     assert_eq!(fs.write(node, fh, 0, &[2; 100]).unwrap(), 100);
 }
 
@@ -346,6 +347,65 @@ fn an_ordinary_user_gives_the_guest_ids_of_its_own() {
     assert_eq!(fs.write(made.entry.nodeid, made.open.fh, 0, b"hers").unwrap(), 4);
     assert_eq!(capabilities(&process, "CapEff") & 1, 1, "it may give files away");
     assert_eq!(capabilities(&process, "CapEff") & (1 << 21), 0, "and mount nothing");
+}
+
+#[test]
+fn an_ordinary_user_has_shares_come_and_go() {
+    let Some(user) = User::find("an_ordinary_user_has_shares_come_and_go") else { return };
+    for name in ["a", "b"] {
+        fs::create_dir(user.path(name)).unwrap();
+        fs::write(user.path(name).join("file"), name).unwrap();
+    }
+    let command = |args: &[&str]| {
+        let mut command = Command::new(user.path("ferryfs"));
+        command.uid(user.uid).gid(user.gid).current_dir(user.path("")).args(args);
+        command
+    };
+    let process = Process::start(command(&["--share=a=a", "--socket-path=sock", "--control=ctl"]));
+    let process = process.unwrap();
+    let ready = process.wait_for_line("Waiting for", LONG);
+    assert!(ready.is_ok(), "{}", process.stderr());
+    let mut guest = Guest::connect(&user.path("sock"), Setup::default()).unwrap();
+    let mut fs = guest.client(1).unwrap();
+    fs.init(LINUX_6_18).unwrap();
+    // By the user, and by root.
+    for by in [user.uid, 0] {
+        for (change, expected) in [(&["add", "b=b"][..], "a=a"), (&["remove", "b"], "a=a")] {
+            let mut ctl = command(&["ctl", "--control=ctl", "share"]);
+            let done = ctl.args(change).uid(by).output().unwrap();
+            let said = String::from_utf8(done.stderr).unwrap();
+            assert_eq!((done.status.code(), &*said), (Some(0), ""), "{change:?} by {by}");
+            assert!(String::from_utf8(done.stdout).unwrap().starts_with(expected));
+            if change[0] == "add" {
+                let dir = fs.lookup(ROOT, "b").unwrap().nodeid;
+                let file = fs.lookup(dir, "file").unwrap().nodeid;
+                let fh = fs.open(file, libc::O_RDONLY).unwrap().fh;
+                assert_eq!(fs.read(file, fh, 0, 9).unwrap(), b"b");
+                fs.release(file, fh).unwrap();
+            }
+        }
+        assert_eq!(fs.lookup(ROOT, "b").unwrap_err(), Errno::ENOENT);
+    }
+}
+
+#[test]
+fn several_shares_are_all_that_the_daemon_sees() {
+    if needs_root("several_shares_are_all_that_the_daemon_sees") {
+        return;
+    }
+    for (more, places) in [(&[][..], &["0", "1"][..]), (&["--control=ctl"], &["0", "1", "later"])] {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["share", "share/a", "share/b"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let shares = ["a=a", "b=b:ro"];
+        let daemon = Daemon::start_shares(ferryfs(), more, &shares, folder).unwrap();
+        let places = places.iter().map(ToString::to_string).collect();
+        assert_eq!(view(daemon.process()), places);
+        let options = fs::read_to_string(daemon.process().proc("mountinfo")).unwrap();
+        let root = options.lines().find(|line| line.contains(" / / ")).unwrap();
+        assert!(root.contains(" ro,nosuid,nodev,noexec"), "{root}");
+    }
 }
 
 #[test]

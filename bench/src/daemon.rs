@@ -38,9 +38,28 @@ impl Daemon {
         Self::start_in(binary, args, share.to_owned(), tempfile::tempdir()?)
     }
 
+    /// Starts `binary` on what is in the directory `share` of a folder: `shares` are NAME=PATH
+    /// there, with `:ro` behind it or not.
+    pub fn start_shares(
+        binary: &Path,
+        args: &[&str],
+        shares: &[&str],
+        folder: TempDir,
+    ) -> Result<Self> {
+        let share = folder.path().join("share");
+        let mut command = Command::new(binary);
+        command.current_dir(&share);
+        command.args(shares.iter().flat_map(|one| ["--share", one]));
+        Self::wait(command, args, share, folder)
+    }
+
     fn start_in(binary: &Path, args: &[&str], share: PathBuf, folder: TempDir) -> Result<Self> {
         let mut command = Command::new(binary);
         command.arg("--shared-dir").arg(&share);
+        Self::wait(command, args, share, folder)
+    }
+
+    fn wait(mut command: Command, args: &[&str], share: PathBuf, folder: TempDir) -> Result<Self> {
         command.arg("--socket-path").arg(folder.path().join("socket")).args(args);
         let process = Process::start(command)?;
         process.wait_for_line(READY, START)?;
@@ -58,7 +77,7 @@ impl Daemon {
         &mut self.process
     }
 
-    /// The directory that is shared.
+    /// The directory that is shared, or that the shares are in.
     #[must_use]
     pub fn share(&self) -> &Path {
         &self.share

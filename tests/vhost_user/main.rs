@@ -15,6 +15,7 @@ mod process;
 mod replies;
 mod rings;
 mod sessions;
+mod shares;
 mod starting;
 mod storms;
 mod unopened;
