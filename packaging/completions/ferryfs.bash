@@ -40,6 +40,9 @@ _ferryfs() {
             ferryfs__subcmd__ctl,sessions)
                 cmd="ferryfs__subcmd__ctl__subcmd__sessions"
                 ;;
+            ferryfs__subcmd__ctl,share)
+                cmd="ferryfs__subcmd__ctl__subcmd__share"
+                ;;
             ferryfs__subcmd__ctl,stats)
                 cmd="ferryfs__subcmd__ctl__subcmd__stats"
                 ;;
@@ -61,11 +64,38 @@ _ferryfs() {
             ferryfs__subcmd__ctl__subcmd__help,sessions)
                 cmd="ferryfs__subcmd__ctl__subcmd__help__subcmd__sessions"
                 ;;
+            ferryfs__subcmd__ctl__subcmd__help,share)
+                cmd="ferryfs__subcmd__ctl__subcmd__help__subcmd__share"
+                ;;
             ferryfs__subcmd__ctl__subcmd__help,stats)
                 cmd="ferryfs__subcmd__ctl__subcmd__help__subcmd__stats"
                 ;;
             ferryfs__subcmd__ctl__subcmd__help,top)
                 cmd="ferryfs__subcmd__ctl__subcmd__help__subcmd__top"
+                ;;
+            ferryfs__subcmd__ctl__subcmd__help__subcmd__share,add)
+                cmd="ferryfs__subcmd__ctl__subcmd__help__subcmd__share__subcmd__add"
+                ;;
+            ferryfs__subcmd__ctl__subcmd__help__subcmd__share,remove)
+                cmd="ferryfs__subcmd__ctl__subcmd__help__subcmd__share__subcmd__remove"
+                ;;
+            ferryfs__subcmd__ctl__subcmd__share,add)
+                cmd="ferryfs__subcmd__ctl__subcmd__share__subcmd__add"
+                ;;
+            ferryfs__subcmd__ctl__subcmd__share,help)
+                cmd="ferryfs__subcmd__ctl__subcmd__share__subcmd__help"
+                ;;
+            ferryfs__subcmd__ctl__subcmd__share,remove)
+                cmd="ferryfs__subcmd__ctl__subcmd__share__subcmd__remove"
+                ;;
+            ferryfs__subcmd__ctl__subcmd__share__subcmd__help,add)
+                cmd="ferryfs__subcmd__ctl__subcmd__share__subcmd__help__subcmd__add"
+                ;;
+            ferryfs__subcmd__ctl__subcmd__share__subcmd__help,help)
+                cmd="ferryfs__subcmd__ctl__subcmd__share__subcmd__help__subcmd__help"
+                ;;
+            ferryfs__subcmd__ctl__subcmd__share__subcmd__help,remove)
+                cmd="ferryfs__subcmd__ctl__subcmd__share__subcmd__help__subcmd__remove"
                 ;;
             ferryfs__subcmd__help,ctl)
                 cmd="ferryfs__subcmd__help__subcmd__ctl"
@@ -88,11 +118,20 @@ _ferryfs() {
             ferryfs__subcmd__help__subcmd__ctl,sessions)
                 cmd="ferryfs__subcmd__help__subcmd__ctl__subcmd__sessions"
                 ;;
+            ferryfs__subcmd__help__subcmd__ctl,share)
+                cmd="ferryfs__subcmd__help__subcmd__ctl__subcmd__share"
+                ;;
             ferryfs__subcmd__help__subcmd__ctl,stats)
                 cmd="ferryfs__subcmd__help__subcmd__ctl__subcmd__stats"
                 ;;
             ferryfs__subcmd__help__subcmd__ctl,top)
                 cmd="ferryfs__subcmd__help__subcmd__ctl__subcmd__top"
+                ;;
+            ferryfs__subcmd__help__subcmd__ctl__subcmd__share,add)
+                cmd="ferryfs__subcmd__help__subcmd__ctl__subcmd__share__subcmd__add"
+                ;;
+            ferryfs__subcmd__help__subcmd__ctl__subcmd__share,remove)
+                cmd="ferryfs__subcmd__help__subcmd__ctl__subcmd__share__subcmd__remove"
                 ;;
             *)
                 ;;
@@ -101,13 +140,17 @@ _ferryfs() {
 
     case "${cmd}" in
         ferryfs)
-            opts="-o -d -f -h -V --shared-dir --require-mountpoint --socket-path --socket-group --fd --tag --num-request-queues --thread-pool-size --poll-us --dax-window --dax-policy --readonly --no-open --cache --attr-timeout --entry-timeout --negative-timeout --no-readdirplus --readdirplus --writeback --no-writeback --allow-direct-io --no-allow-direct-io --allow-mmap --preserve-noatime --xattr --no-xattr --xattrmap --xattr-preset --posix-acl --security-label --killpriv-v2 --no-killpriv-v2 --translate-uid --translate-gid --map-owner --inode-file-handles --announce-submounts --no-announce-submounts --posix-lock --no-posix-lock --flock --no-flock --inode-limit --rlimit-nofile --sandbox --seccomp --modcaps --uid-map --gid-map --daemonize --control --ready-fd --log-level --syslog --log-format --migration-mode --migration-on-error --migration-verify-handles --migration-confirm-paths --print-capabilities --help --version mount ctl help"
+            opts="-o -d -f -h -V --shared-dir --share --require-mountpoint --socket-path --socket-group --fd --tag --num-request-queues --thread-pool-size --poll-us --dax-window --dax-policy --readonly --no-open --cache --attr-timeout --entry-timeout --negative-timeout --no-readdirplus --readdirplus --writeback --no-writeback --allow-direct-io --no-allow-direct-io --allow-mmap --preserve-noatime --xattr --no-xattr --xattrmap --xattr-preset --posix-acl --security-label --killpriv-v2 --no-killpriv-v2 --translate-uid --translate-gid --map-owner --inode-file-handles --announce-submounts --no-announce-submounts --posix-lock --no-posix-lock --flock --no-flock --inode-limit --rlimit-nofile --sandbox --seccomp --modcaps --uid-map --gid-map --daemonize --control --ready-fd --log-level --syslog --log-format --migration-mode --migration-on-error --migration-verify-handles --migration-confirm-paths --print-capabilities --help --version mount ctl help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --shared-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --share)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -259,7 +302,7 @@ _ferryfs() {
             return 0
             ;;
         ferryfs__subcmd__ctl)
-            opts="-h --control --json --help stats inodes sessions metrics top log-level help"
+            opts="-h --control --json --help stats inodes sessions metrics top share log-level help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -277,7 +320,7 @@ _ferryfs() {
             return 0
             ;;
         ferryfs__subcmd__ctl__subcmd__help)
-            opts="stats inodes sessions metrics top log-level help"
+            opts="stats inodes sessions metrics top share log-level help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -349,6 +392,48 @@ _ferryfs() {
         ferryfs__subcmd__ctl__subcmd__help__subcmd__sessions)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__help__subcmd__share)
+            opts="add remove"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__help__subcmd__share__subcmd__add)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__help__subcmd__share__subcmd__remove)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -444,6 +529,104 @@ _ferryfs() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        ferryfs__subcmd__ctl__subcmd__share)
+            opts="-h --help add remove help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__share__subcmd__add)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__share__subcmd__help)
+            opts="add remove help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__share__subcmd__help__subcmd__add)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__share__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__share__subcmd__help__subcmd__remove)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__ctl__subcmd__share__subcmd__remove)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         ferryfs__subcmd__ctl__subcmd__stats)
             opts="-h --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -495,7 +678,7 @@ _ferryfs() {
             return 0
             ;;
         ferryfs__subcmd__help__subcmd__ctl)
-            opts="stats inodes sessions metrics top log-level"
+            opts="stats inodes sessions metrics top share log-level"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -553,6 +736,48 @@ _ferryfs() {
         ferryfs__subcmd__help__subcmd__ctl__subcmd__sessions)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__help__subcmd__ctl__subcmd__share)
+            opts="add remove"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__help__subcmd__ctl__subcmd__share__subcmd__add)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ferryfs__subcmd__help__subcmd__ctl__subcmd__share__subcmd__remove)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_ferryfs_global_optspecs
-    string join \n shared-dir= require-mountpoint socket-path= socket-group= fd= tag= num-request-queues= thread-pool-size= poll-us= dax-window= dax-policy= readonly no-open cache= attr-timeout= entry-timeout= negative-timeout= no-readdirplus readdirplus writeback no-writeback allow-direct-io no-allow-direct-io allow-mmap preserve-noatime xattr no-xattr xattrmap= xattr-preset= posix-acl= security-label= killpriv-v2 no-killpriv-v2 translate-uid= translate-gid= map-owner= inode-file-handles= announce-submounts no-announce-submounts posix-lock no-posix-lock flock no-flock inode-limit= rlimit-nofile= sandbox= seccomp= modcaps= uid-map= gid-map= daemonize control= ready-fd= log-level= syslog log-format= migration-mode= migration-on-error= migration-verify-handles migration-confirm-paths print-capabilities o= d f h/help V/version
+    string join \n shared-dir= share= require-mountpoint socket-path= socket-group= fd= tag= num-request-queues= thread-pool-size= poll-us= dax-window= dax-policy= readonly no-open cache= attr-timeout= entry-timeout= negative-timeout= no-readdirplus readdirplus writeback no-writeback allow-direct-io no-allow-direct-io allow-mmap preserve-noatime xattr no-xattr xattrmap= xattr-preset= posix-acl= security-label= killpriv-v2 no-killpriv-v2 translate-uid= translate-gid= map-owner= inode-file-handles= announce-submounts no-announce-submounts posix-lock no-posix-lock flock no-flock inode-limit= rlimit-nofile= sandbox= seccomp= modcaps= uid-map= gid-map= daemonize control= ready-fd= log-level= syslog log-format= migration-mode= migration-on-error= migration-verify-handles migration-confirm-paths print-capabilities o= d f h/help V/version
 end
 
 function __fish_ferryfs_needs_command
@@ -25,6 +25,7 @@ function __fish_ferryfs_using_subcommand
 end
 
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l shared-dir -d 'Directory to share' -r -F
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l share -d 'Share a directory or a regular file under a name, instead of --shared-dir; may be repeated, and the guest finds all of them in the root of the mount. ":ro" behind the path refuses changes' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l socket-path -d 'Listen for the front-end (QEMU, cloud-hypervisor, ...) on this vhost-user socket; its pid file is SOCK.pid' -r -F
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l socket-group -d 'Group that may connect to the socket, by name or number' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l fd -d 'Use this descriptor, a listening Unix socket, instead of making one; without this and --socket-path, the one that systemd passes (LISTEN_FDS)' -r
@@ -190,16 +191,17 @@ complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l flock -d 'Make
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l no-flock
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l syslog -d 'Log to syslog; without one, to the standard error output'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -s h -l help -d 'Print help'
-complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -l control -d 'The daemon\'s control socket, as its --control names it' -r -F
-complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -l json -d 'Print the answer as JSON'
-complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -s h -l help -d 'Print help'
-complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -f -a "stats" -d 'What was served since the start, how fast, and what is held now'
-complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -f -a "inodes" -d 'What inodes are held, and how'
-complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -f -a "sessions" -d 'Who is served'
-complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -f -a "metrics" -d 'What `stats` says as Prometheus reads it'
-complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -f -a "top" -d 'What is served right now, again and again'
-complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -f -a "log-level" -d 'How much is logged, or to log so much from now on'
-complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top log-level help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top share log-level help" -l control -d 'The daemon\'s control socket, as its --control names it' -r -F
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top share log-level help" -l json -d 'Print the answer as JSON'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top share log-level help" -s h -l help -d 'Print help'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top share log-level help" -f -a "stats" -d 'What was served since the start, how fast, and what is held now'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top share log-level help" -f -a "inodes" -d 'What inodes are held, and how'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top share log-level help" -f -a "sessions" -d 'Who is served'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top share log-level help" -f -a "metrics" -d 'What `stats` says as Prometheus reads it'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top share log-level help" -f -a "top" -d 'What is served right now, again and again'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top share log-level help" -f -a "share" -d 'Share more, or less, without a restart: of a daemon that was started with --share'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top share log-level help" -f -a "log-level" -d 'How much is logged, or to log so much from now on'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top share log-level help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from stats" -s h -l help -d 'Print help'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from inodes" -s h -l help -d 'Print help'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from sessions" -s h -l help -d 'Print help'
@@ -207,12 +209,17 @@ complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_sub
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from top" -l interval -d 'Seconds between looks' -r
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from top" -l count -d 'Looks before it ends [default: as long as the daemon runs]' -r
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from top" -s h -l help -d 'Print help'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from share" -s h -l help -d 'Print help'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from share" -f -a "add" -d 'Share a directory or a regular file'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from share" -f -a "remove" -d 'Share it no longer: what the guest still uses of it is stale'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from share" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from log-level" -s h -l help -d 'Print help'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "stats" -d 'What was served since the start, how fast, and what is held now'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "inodes" -d 'What inodes are held, and how'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "sessions" -d 'Who is served'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "metrics" -d 'What `stats` says as Prometheus reads it'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "top" -d 'What is served right now, again and again'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "share" -d 'Share more, or less, without a restart: of a daemon that was started with --share'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "log-level" -d 'How much is logged, or to log so much from now on'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and not __fish_seen_subcommand_from mount ctl help" -f -a "mount" -d 'Mount a host directory on this host, through Linux\'s FUSE client'
@@ -223,4 +230,5 @@ complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and __fish_seen_su
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "sessions" -d 'Who is served'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "metrics" -d 'What `stats` says as Prometheus reads it'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "top" -d 'What is served right now, again and again'
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "share" -d 'Share more, or less, without a restart: of a daemon that was started with --share'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "log-level" -d 'How much is logged, or to log so much from now on'

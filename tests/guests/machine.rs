@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ferryfs_bench::{Daemon, Process};
 use rustix::process::Signal;
+use tempfile::TempDir;
 
 use super::flavour::Flavour;
 use super::{BOOT, STEP, program, repo};
@@ -40,6 +41,11 @@ pub(super) fn daemon(flavour: Flavour, args: &[&str]) -> Daemon {
 /// A daemon on a directory that is there, with the first tag or another one.
 pub(super) fn daemon_on((flavour, tag): (Flavour, &str), args: &[&str], share: &Path) -> Daemon {
     Daemon::start_on(ferryfs(), &[&flavour.daemon_args(tag), args].concat(), share).unwrap()
+}
+
+/// A daemon with several shares, as `Daemon::start_shares` has them.
+pub(super) fn daemon_of(args: &[&str], shares: &[&str], folder: TempDir) -> Daemon {
+    Daemon::start_shares(ferryfs(), args, shares, folder).unwrap()
 }
 
 fn ferryfs() -> &'static Path {

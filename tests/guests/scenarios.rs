@@ -1,12 +1,13 @@
 //! What guests do, and what has to come of it.
 
 use std::fs;
+use std::process::Command;
 
 use ferryfs_bench::wait_until;
 
 use super::debian::{Layered, debian};
 use super::flavour::Flavour;
-use super::machine::{Machine, daemon, daemon_on};
+use super::machine::{Machine, daemon, daemon_of, daemon_on};
 use super::program::probe;
 use super::slots::Slots;
 
@@ -29,12 +30,13 @@ macro_rules! flavours {
 mod dax;
 
 flavours! {
-    linux_6_1 = Linux61: a_share_is_as_good_as_a_disk, a_share_outlives_resets_and_reboots;
+    linux_6_1 = Linux61: a_share_is_as_good_as_a_disk, a_share_outlives_resets_and_reboots,
+        shares_are_mounts_that_come_and_go;
     linux_7 = Linux7: a_share_is_as_good_as_a_disk, a_share_outlives_resets_and_reboots,
-        a_share_is_a_guests_root;
+        a_share_is_a_guests_root, shares_are_mounts_that_come_and_go;
     uml_7 = Uml7: a_share_is_as_good_as_a_disk, a_share_works_without_a_cache,
         a_share_works_with_a_cache_for_ever, a_share_works_with_late_writes,
-        a_share_is_a_guests_root;
+        a_share_is_a_guests_root, shares_are_mounts_that_come_and_go;
 }
 
 fn a_share_is_as_good_as_a_disk(flavour: Flavour) {
@@ -135,6 +137,42 @@ fn works_with(flavour: Flavour, args: &[&str]) {
     machine.turn("written", || ());
     machine.probe("verify from-guest 2 100");
     machine.probe("check cases");
+    machine.finish();
+}
+
+fn shares_are_mounts_that_come_and_go(flavour: Flavour) {
+    let _slots = Slots::take(1);
+    let folder = tempfile::tempdir().unwrap();
+    let share = folder.path().join("share");
+    for dir in ["", "a", "safe", "turns"] {
+        fs::create_dir(share.join(dir)).unwrap();
+    }
+    for (file, content) in [("a/file", "a"), ("safe/file", "safe"), ("one", "of the host")] {
+        fs::write(share.join(file), content).unwrap();
+    }
+    let control = tempfile::tempdir().unwrap();
+    let control = control.path().join("ctl");
+    let args = [&flavour.daemon_args("ferry")[..], &["--control", control.to_str().unwrap()]];
+    let shares = ["a=a", "one=one", "safe=safe:ro", "turns=turns"];
+    let daemon = daemon_of(&args.concat(), &shares, folder);
+    probe(&share.join("a"), "make from-host 1 100");
+    let machine = Machine::boot(flavour, daemon, &["--timeout", "60"], include_str!("shares.sh"));
+    let change = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ferryfs"));
+        command.current_dir(&share).args(["ctl", "--control"]).arg(&control).arg("share");
+        assert!(command.args(words).output().unwrap().status.success(), "{words:?}");
+    };
+    machine.turn("changed", || {
+        change(&["remove", "safe"]);
+        change(&["add", "late=safe"]);
+    });
+    machine.turn("again", || {
+        change(&["remove", "late"]);
+        change(&["add", "safe=safe:ro"]);
+    });
+    assert_eq!(fs::read(share.join("one")).unwrap(), b"of the guest\n");
+    probe(&share.join("a"), "verify from-guest 2 100");
+    probe(&share.join("a"), "check cases");
     machine.finish();
 }
 
