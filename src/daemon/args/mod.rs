@@ -243,6 +243,88 @@ mod tests {
         }
     }
 
+    /// Every option of virtiofsd 1.14 as its --help has it, with values that it takes.
+    const VIRTIOFSD_OPTIONS: &[(&str, &[&str])] = &[
+        ("--tag", &["t"]),
+        ("--socket-group", &["root"]),
+        ("--thread-pool-size", &["0", "1", "64", "100000"]),
+        ("--xattr", &[]),
+        ("--xattrmap", &[":map::user.virtiofs.:"]),
+        ("--sandbox", &["namespace", "chroot", "none"]),
+        ("--readonly", &[]),
+        ("--seccomp", &["none", "kill", "log", "trap"]),
+        ("--announce-submounts", &[]),
+        ("--no-announce-submounts", &[]),
+        ("--inode-file-handles", &["never", "prefer", "fallback", "mandatory"]),
+        ("--cache", &["auto", "always", "never", "metadata"]),
+        ("--allow-mmap", &[]),
+        ("--no-readdirplus", &[]),
+        ("--writeback", &[]),
+        ("--allow-direct-io", &[]),
+        ("--modcaps", &["+sys_admin:-chown", "-mknod"]),
+        ("--log-level", &["error", "warn", "info", "debug", "trace", "off"]),
+        ("--syslog", &[]),
+        ("--rlimit-nofile", &["0", "4096"]),
+        ("-d", &[]),
+        ("-f", &[]),
+        ("--no-killpriv-v2", &[]),
+        ("--killpriv-v2", &[]),
+        ("--uid-map", &[":0:100000:65536:"]),
+        ("--gid-map", &[":0:100000:65536:"]),
+        (
+            "--translate-uid",
+            &[
+                "map:0:100000:65536",
+                "guest:0:1:1",
+                "host:0:1:1",
+                "squash-guest:0:1:9",
+                "squash-host:0:1:9",
+                "forbid-guest:0:9",
+            ],
+        ),
+        ("--translate-gid", &["map:0:100000:65536"]),
+        ("--preserve-noatime", &[]),
+        ("--migration-mode", &["find-paths", "file-handles"]),
+        ("--migration-on-error", &["abort", "guest-error"]),
+        ("--migration-verify-handles", &[]),
+        ("--migration-confirm-paths", &[]),
+    ];
+
+    #[test]
+    fn every_option_of_virtiofsd_is_taken_in_both_spellings() {
+        let main = "--shared-dir / --socket-path /s";
+        for (option, values) in VIRTIOFSD_OPTIONS {
+            if values.is_empty() {
+                settings(&format!("{main} {option}"));
+            }
+            for value in *values {
+                settings(&format!("{main} {option}={value}"));
+                settings(&format!("{main} {option} {value}"));
+            }
+        }
+        for option in ["--posix-acl", "--security-label"] {
+            for value in ["", "=never", "=auto", "=always"] {
+                settings(&format!("{main} {option}{value}"));
+            }
+        }
+        settings("--shared-dir=/ --socket=/s");
+        settings("--shared-dir=/ --socket /s");
+    }
+
+    #[test]
+    fn what_is_left_out_is_as_virtiofsd_has_it() {
+        let words = "--shared-dir / --socket-path /s";
+        let defaults = "--thread-pool-size 0 --posix-acl=never --sandbox namespace --seccomp kill \
+                        --announce-submounts --inode-file-handles=prefer --cache auto \
+                        --log-level info --security-label=never";
+        let shown = |words: &str| format!("{:?}", settings(words));
+        assert_eq!(
+            shown(words),
+            shown(&format!("{words} {defaults}"))
+                .replace("announce_submounts: true", "announce_submounts: false",)
+        );
+    }
+
     #[test]
     fn the_definition_is_sound() {
         Arguments::command().debug_assert();

@@ -61,9 +61,14 @@ pub(super) struct ServeOptions {
     num_request_queues: u32,
 
     /// Threads for requests that wait for storage, at most [default: 16, as with 0]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true,
-          value_parser = clap::value_parser!(u16).range(..=1024), help_heading = "Process")]
-    thread_pool_size: u16,
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true,
+        help_heading = "Process"
+    )]
+    thread_pool_size: usize,
 
     /// Microseconds for which a queue may look for the next request before it sleeps, if requests
     /// come that soon and nobody else needs the processor [default: 50, or 0 with one processor]
@@ -131,6 +136,9 @@ pub(super) struct ServeOptions {
 /// Enough to keep a disk busy, and few enough not to be noticed.
 const WAITING_THREADS: usize = 16;
 
+/// More never wait at a time, whatever virtiofsd was told to have.
+const MOST_WAITING_THREADS: usize = 1024;
+
 /// What to serve, and how.
 #[derive(Debug)]
 pub(in super::super) struct Settings {
@@ -191,7 +199,7 @@ impl ServeOptions {
                 cpus: std::thread::available_parallelism().map_or(1, usize::from),
                 waiting_threads: match self.thread_pool_size {
                     0 => WAITING_THREADS,
-                    threads => threads.into(),
+                    threads => threads.min(MOST_WAITING_THREADS),
                 },
                 poll: Duration::from_micros(self.poll_us.unwrap_or_else(usual_poll_us).into()),
             },
