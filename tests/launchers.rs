@@ -2,15 +2,20 @@
 //! then serves a guest.
 #![cfg(test)]
 
+#[path = "user/mod.rs"]
+mod user;
+
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ferryfs_bench::{Guest, LINUX_6_18, LONG, Process, ROOT, Setup};
 use tempfile::TempDir;
+use user::User;
 
 /// Who starts it, and how. SOCK, DIR and GROUP stand for what the launcher has made; the socket of
 /// `--fd` is passed under that number.
@@ -157,6 +162,8 @@ const LINES: &[(&str, &str)] = &[
 /// The daemon under the name by which launchers call it.
 struct Installed {
     folder: TempDir,
+    /// Who starts it, and by what, if that is not root by itself.
+    user: Option<(User, &'static [&'static str])>,
 }
 
 impl Installed {
@@ -165,15 +172,24 @@ impl Installed {
         let ferryfs = Path::new(env!("CARGO_BIN_EXE_ferryfs"));
         std::os::unix::fs::symlink(ferryfs, folder.path().join("virtiofsd")).unwrap();
         fs::create_dir(folder.path().join("share")).unwrap();
-        Installed { folder }
+        Installed { folder, user: None }
+    }
+
+    /// For an ordinary user, who starts it by another program.
+    fn of(user: User, by: &'static [&'static str]) -> Self {
+        std::os::unix::fs::symlink("ferryfs", user.path("virtiofsd")).unwrap();
+        Installed { folder: tempfile::tempdir().unwrap(), user: Some((user, by)) }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.user
+            .as_ref()
+            .map_or_else(|| self.folder.path().join(name), |(user, _)| user.path(name))
     }
 
     fn words(&self, line: &str) -> Vec<String> {
-        let gid = rustix::process::getegid().as_raw().to_string();
+        let own = rustix::process::getegid().as_raw();
+        let gid = self.user.as_ref().map_or(own, |(user, _)| user.gid).to_string();
         let place = |name| self.path(name).into_os_string().into_string().unwrap();
         let fill = |word: &str| {
             word.replace("SOCK", &place("sock"))
@@ -190,20 +206,30 @@ impl Installed {
             "--fd" => words.get(at + 1).cloned(),
             word => word.strip_prefix("--fd=").map(str::to_owned),
         });
+        let by = self.user.as_ref().map_or(&[][..], |(_, by)| by);
+        let program = self.path("virtiofsd");
+        let whole: Vec<_> = by.iter().map(Path::new).chain([&*program]).collect();
         let mut command = match &fd {
-            None => Command::new(self.path("virtiofsd")),
+            None => {
+                let mut command = Command::new(whole[0]);
+                command.args(&whole[1..]);
+                command
+            }
             Some(fd) => {
                 // As a launcher leaves it: with others of its own, and without a standard input.
                 let mut shell = Command::new("bash");
                 let listener = UnixListener::bind(self.path("sock")).unwrap();
                 shell.arg("-c").arg(format!("exec {fd}<&0 42</dev/null 0<&-; exec \"$0\" \"$@\""));
-                shell.arg(self.path("virtiofsd")).stdin(OwnedFd::from(listener));
+                shell.args(&whole).stdin(OwnedFd::from(listener));
                 shell
             }
         };
         command.args(&words).current_dir(self.path("share")).env_clear();
         if let Ok(path) = std::env::var("PATH") {
             command.env("PATH", path);
+        }
+        if let Some((user, _)) = &self.user {
+            command.uid(user.uid).gid(user.gid);
         }
         let process = Process::start(command).unwrap();
         let stream = self.connect(&process);
@@ -217,8 +243,7 @@ impl Installed {
             if let Ok(stream) = UnixStream::connect(self.path("sock")) {
                 return Some(stream);
             }
-            // A zombie has no executable.
-            if fs::read_link(process.proc("exe")).is_err() || Instant::now() > deadline {
+            if process.has_ended().unwrap_or(true) || Instant::now() > deadline {
                 return None;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -252,6 +277,66 @@ fn every_launcher_can_start_it_and_gets_what_it_expects() {
         let quiet = ["error", "warn"].iter().any(|level| said_level(line) == Some(level));
         let ready = said.contains("Waiting for vhost-user socket connection");
         assert!(ready || quiet || line.contains("--syslog"), "{launcher}: {said}");
+    }
+}
+
+/// A line as it is for an ordinary user, to whom libvirt gives all ids that are theirs.
+fn for_user(line: &str, user: &User) -> String {
+    let (first, count) = user.subuids;
+    let ids = [("uid", user.uid), ("gid", user.gid)];
+    ids.iter().fold(line.to_owned(), |line, (kind, own)| {
+        let all = format!("--{kind}-map=:0:{own}:1: --{kind}-map=:1:{first}:{count}:");
+        line.replace(&format!("--{kind}-map=:0:0:1:"), &all)
+            .replace(&format!("--{kind}-map :0:0:1:"), &all)
+    })
+}
+
+/// What an ordinary user cannot have, by the option that says so: file handles, and a chroot
+/// unless it is made in a namespace where the user is root.
+fn refused_without_rights(line: &str, alone: bool) -> Option<&'static str> {
+    let has = |words: &str| line.contains(words) || line.contains(&words.replace(' ', "="));
+    match () {
+        () if has("inode-file-handles mandatory") => Some("--inode-file-handles"),
+        () if has("sandbox chroot") && alone => Some("--sandbox"),
+        () => None,
+    }
+}
+
+#[test]
+fn every_launcher_can_start_it_as_an_ordinary_user() {
+    let test = "every_launcher_can_start_it_as_an_ordinary_user";
+    // As libvirt and virtme-ng do, and as Podman without root: in a namespace that is there.
+    let ways: [&[&str]; 2] = [&[], &["unshare", "--user", "--map-root-user", "--map-auto"]];
+    for by in ways {
+        for (launcher, line) in LINES {
+            let Some(user) = User::find(test) else { return };
+            let line = match by.is_empty() {
+                true => for_user(line, &user),
+                false => (*line).to_owned(),
+            };
+            let installed = Installed::of(user, by);
+            let (mut process, stream) = installed.start(&line);
+            if let Some(option) = refused_without_rights(&line, by.is_empty()) {
+                assert_eq!(process.wait(LONG).unwrap().code(), Some(2), "{launcher}");
+                let said = process.stderr();
+                let why = said.lines().last().unwrap_or_default();
+                assert!(why.starts_with(&format!("ferryfs: {option}: ")), "{launcher}: {said}");
+                continue;
+            }
+            let told = || format!("{launcher}, by {by:?}: {}", process.stderr());
+            let stream = stream.unwrap_or_else(|| panic!("{}", told()));
+            let guest = Guest::over(stream, Setup::default());
+            let mut guest = guest.unwrap_or_else(|error| panic!("{error:?}: {}", told()));
+            let mut fs = guest.client(1).unwrap();
+            fs.init(LINUX_6_18).unwrap_or_else(|error| panic!("{error:?}: {}", told()));
+            let made = fs.mkdir(ROOT, "made", 0o755);
+            // In a namespace that is there, ids of the host are others, or none.
+            let is_mapped = !by.is_empty() && line.contains("--translate-uid");
+            let expected = !line.contains("--readonly");
+            assert!(made.is_ok() == expected || is_mapped, "{made:?}: {}", told());
+            drop((fs, guest));
+            assert_eq!(process.wait(LONG).unwrap().code(), Some(0), "{launcher}");
+        }
     }
 }
 

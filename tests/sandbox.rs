@@ -1,9 +1,12 @@
 //! What the serving process has left of the host, in every kind of sandbox.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+#[path = "user/mod.rs"]
+mod user;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +14,7 @@ use std::process::Command;
 use ferryfs::fuse::Errno;
 use ferryfs_bench::{Daemon, Guest, LINUX_6_18, LONG, Process, ROOT, Setup, skip, wait_until};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
-use tempfile::TempDir;
+use user::User;
 
 fn ferryfs() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_ferryfs"))
@@ -237,72 +240,6 @@ fn a_file_that_becomes_too_large_is_no_reason_to_end() {
     let error = fs.write(node, fh, 8192, &[1; 100]).unwrap_err();
     assert_eq!(error, Errno::EFBIG);
     assert_eq!(fs.write(node, fh, 0, &[2; 100]).unwrap(), 100);
-}
-
-/// An ordinary user with ids of its own to give away, and a folder of its own.
-struct User {
-    uid: u32,
-    gid: u32,
-    subuids: (u32, u32),
-    folder: TempDir,
-}
-
-impl User {
-    /// One who is in `/etc/passwd`, `/etc/subuid` and `/etc/subgid`.
-    fn find(test: &str) -> Option<Self> {
-        if needs_root(test) {
-            return None;
-        }
-        if !Path::new("/usr/bin/newuidmap").exists() {
-            skip(test, "there is no newuidmap");
-            return None;
-        }
-        let (users, ids) =
-            (fs::read_to_string("/etc/passwd").unwrap(), fs::read_to_string("/etc/subuid"));
-        let found = ids.unwrap_or_default().lines().find_map(|line| {
-            let [name, first, count] = line.split(':').collect::<Vec<_>>()[..] else { return None };
-            let user = users.lines().find(|user| user.split(':').next() == Some(name))?;
-            let mut words = user.split(':').skip(2);
-            let uid = words.next()?.parse().ok().filter(|uid| *uid != 0)?;
-            let gid = words.next()?.parse().ok()?;
-            Some((uid, gid, (first.parse().ok()?, count.parse().ok()?)))
-        });
-        let Some((uid, gid, subuids)) = found else {
-            skip(test, "nobody is in /etc/subuid");
-            return None;
-        };
-        let folder = tempfile::tempdir().unwrap();
-        // Where cargo builds may be out of other users' reach. Not copied by this process: one that
-        // another test starts meanwhile would keep it open for writing, and nobody could start it.
-        let copied = Command::new("cp").arg(ferryfs()).arg(folder.path()).status().unwrap();
-        assert!(copied.success());
-        fs::create_dir(folder.path().join("share")).unwrap();
-        for path in [folder.path().to_owned(), folder.path().join("share")] {
-            std::os::unix::fs::chown(&path, Some(uid), Some(gid)).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-        }
-        Some(User { uid, gid, subuids, folder })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn start(&self, args: &[String]) -> Process {
-        let mut command = Command::new(self.path("ferryfs"));
-        command.uid(self.uid).gid(self.gid).env_clear().env("PATH", "/usr/bin:/bin");
-        command.arg("--shared-dir").arg(self.path("share"));
-        command.arg("--socket-path").arg(self.path("sock")).args(args);
-        let process = Process::start(command).unwrap();
-        let ready = process.wait_for_line("Waiting for", LONG);
-        assert!(ready.is_ok(), "{args:?}: {}", process.stderr());
-        process
-    }
-
-    fn owner(&self, name: &str) -> (u32, u32) {
-        let found = fs::symlink_metadata(self.path("share").join(name)).unwrap();
-        (found.uid(), found.gid())
-    }
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Several shares from one daemon, as guests and operators meet them.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Output};
 
@@ -78,6 +77,10 @@ fn content(machine: &mut Machine, path: &str) -> Vec<u8> {
     let content = machine.fs.read(node, fh, 0, 4096).unwrap();
     machine.fs.release(node, fh).unwrap();
     content
+}
+
+fn needs_root(test: &str) -> bool {
+    !is_root() && skip(test, "it needs root")
 }
 
 /// How a daemon may be confined on this host.
@@ -285,10 +288,10 @@ fn a_daemon_that_shares_one_directory_takes_no_others() {
 
 #[test]
 fn a_daemon_that_sees_the_host_takes_others_unless_it_is_confined_otherwise() {
-    let machine = &mut controlled(&["--sandbox", "none", "--inode-file-handles", "mandatory"]);
-    if !is_root() {
+    if needs_root("a_daemon_that_sees_the_host_takes_others") {
         return;
     }
+    let machine = &mut controlled(&["--sandbox", "none", "--inode-file-handles", "mandatory"]);
     // With the right to open file handles there is no Landlock.
     change(machine, &["add", "c=c"]);
     assert_eq!(content(machine, "c/file"), b"c");
@@ -347,8 +350,7 @@ impl Drop for Mounted {
 
 #[test]
 fn a_share_sees_what_the_host_mounts_in_it_later() {
-    if !is_root() {
-        let _ = writeln!(std::io::stdout(), "SKIPPED: a_share_sees_what_is_mounted: it needs root");
+    if needs_root("a_share_sees_what_the_host_mounts_in_it_later") {
         return;
     }
     let folder = folder();
