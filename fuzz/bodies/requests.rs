@@ -2,7 +2,7 @@
 //! asked.
 
 use ferryfs::fuse::abi::OutHeader;
-use ferryfs::fuse::{Carrier, Served, Session};
+use ferryfs::fuse::{Carrier, Opcode, Served, Session, Wait};
 use zerocopy::FromBytes;
 
 use super::support::echo::Echo;
@@ -37,7 +37,13 @@ pub fn requests(input: &[u8]) {
             }
             Served::Silent => assert!(reply.iter().all(|byte| *byte == 0xee)),
             Served::Unanswerable => assert!(room < HEADER),
-            Served::Later(_) => panic!("it waits for nothing"),
+            Served::Later(wait) => {
+                let opcode = request.get(4..8).unwrap();
+                assert_eq!(
+                    (wait, opcode),
+                    (Wait::Event, &(Opcode::Setlkw as u32).to_ne_bytes()[..])
+                );
+            }
         }
     }
 }
