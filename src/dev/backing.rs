@@ -36,10 +36,14 @@ pub struct BackingFiles {
 impl BackingFiles {
     /// Who asks, and the socket of who answers.
     pub(super) fn pair() -> io::Result<(Self, OwnedFd)> {
+        Self::with_patience(PATIENCE)
+    }
+
+    fn with_patience(patience: Duration) -> io::Result<(Self, OwnedFd)> {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         for side in [Timeout::Recv, Timeout::Send] {
-            set_socket_timeout(&ours, side, Some(PATIENCE))?;
+            set_socket_timeout(&ours, side, Some(patience))?;
         }
         Ok((BackingFiles { socket: Mutex::new((ours, None)) }, theirs))
     }
@@ -89,5 +93,21 @@ impl Backing for BackingFiles {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         // It fails only if the registrar is gone, or hangs: all ends with it.
         let _ = send(socket.0.as_fd(), &id.0.to_ne_bytes(), SendFlags::NOSIGNAL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_hangs_is_asked_once_and_not_believed_later() {
+        let (asks, hangs) = BackingFiles::with_patience(Duration::from_millis(50)).unwrap();
+        let file = tempfile::tempfile().unwrap();
+        let error = || asks.open(file.as_fd()).unwrap_err().raw_os_error();
+        assert_eq!(error(), Some(libc::ETIMEDOUT));
+        // It would be the answer to another question.
+        send(&hangs, &7i32.to_ne_bytes(), SendFlags::empty()).unwrap();
+        assert_eq!(error(), Some(libc::ETIMEDOUT));
     }
 }
