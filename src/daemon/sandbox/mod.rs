@@ -153,7 +153,7 @@ impl SandboxOptions {
         let (files, domain) = self.confine_files((mode, maps.is_some()), needs)?;
         if let Some(domain) = domain {
             let places =
-                inside.places.as_ref().map(|places| (places.as_fd(), premises.may_write()));
+                inside.places.as_ref().map(|places| (places.as_fd(), premises.writes_later()));
             landlock::confine(domain, allowed.into_iter().chain(places))
                 .map_err(|error| mode.refuse("Landlock", &error))?;
             if matches!(inside.later, Later::Given) {

@@ -10,24 +10,25 @@ pub(in crate::daemon) struct Premises {
     shares: Vec<(PathBuf, bool)>,
     /// They are served side by side, and may be regular files.
     pub(in crate::daemon) are_several: bool,
-    /// Others may come later.
-    pub(in crate::daemon) may_grow: bool,
+    /// Others may come later, and be changed if this is true.
+    later: Option<bool>,
 }
 
 impl Premises {
     /// One directory; `writes` if it may be changed.
     pub(in crate::daemon) fn one(option: &'static str, path: &Path, writes: bool) -> Self {
         let shares = vec![(path.to_owned(), writes)];
-        Premises { option, shares, are_several: false, may_grow: false }
+        Premises { option, shares, are_several: false, later: None }
     }
 
-    /// Directories and files side by side.
+    /// Directories and files side by side, to which others may come `later` and be changed if that
+    /// is true.
     pub(in crate::daemon) fn several(
         option: &'static str,
         shares: Vec<(PathBuf, bool)>,
-        may_grow: bool,
+        later: Option<bool>,
     ) -> Self {
-        Premises { option, shares, are_several: true, may_grow }
+        Premises { option, shares, are_several: true, later }
     }
 
     /// Where they are on the host.
@@ -40,8 +41,13 @@ impl Premises {
         self.shares.iter().map(|(_, writes)| *writes)
     }
 
-    /// Some may be changed, or one that comes later.
-    pub(super) fn may_write(&self) -> bool {
-        self.may_grow || self.writes().any(|writes| writes)
+    /// True if others may come later.
+    pub(super) fn may_grow(&self) -> bool {
+        self.later.is_some()
+    }
+
+    /// Whether those may be changed.
+    pub(super) fn writes_later(&self) -> bool {
+        self.later == Some(true)
     }
 }

@@ -75,7 +75,7 @@ pub(in crate::daemon) const PLACES: (&str, usize) = ("/later", 64);
 /// Replaces all mounts by the shares and what is mounted in them. The root of the new tree is an
 /// empty directory that cannot be changed: no path that any library looks up leads into a share.
 fn mount_alone(premises: &Premises, inside: &mut Inside) -> io::Result<()> {
-    if premises.may_grow {
+    if premises.may_grow() {
         inside.later = Later::Mounted([namespace("mnt")?, namespace("user")?]);
     }
     // Mounts that the host makes in a share later still appear; none of ours does there.
@@ -98,7 +98,7 @@ fn mount_alone(premises: &Premises, inside: &mut Inside) -> io::Result<()> {
         let is_dir = FileType::from_raw_mode(fstat(share)?.st_mode) == FileType::Directory;
         make_place(&top, name, is_dir)?;
     }
-    if premises.may_grow {
+    if premises.may_grow() {
         make_places(&top)?;
     }
     let from_fd = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
@@ -115,7 +115,7 @@ fn mount_alone(premises: &Premises, inside: &mut Inside) -> io::Result<()> {
     for (name, _) in &shares {
         inside.roots.push(open(name)?);
     }
-    if premises.may_grow {
+    if premises.may_grow() {
         inside.places = Some(open(PLACES.0)?);
     }
     Ok(())

@@ -112,7 +112,7 @@ impl Shared {
             Shared::Several(shares) => {
                 let writes = |share: &NamedShare| !readonly && !share.readonly;
                 let shares = shares.iter().map(|one| (one.path.clone(), writes(one))).collect();
-                Premises::several(self.option(), shares, told)
+                Premises::several(self.option(), shares, told.then_some(!readonly))
             }
         }
     }
