@@ -79,11 +79,7 @@ impl<T> Slab<T> {
             spare: 0,
             len: 0,
         };
-        // Null pointers are zeros, which take no memory before they are changed.
-        let none = vec![ptr::null_mut::<Slot<T>>(); BLOCKS].into_boxed_slice();
-        let none = Box::into_raw(none) as *mut [AtomicPtr<Slot<T>>];
-        // SAFETY: an AtomicPtr is represented as the pointer, and the box was ours.
-        let blocks = unsafe { Box::from_raw(none) };
+        let blocks = (0..BLOCKS).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
         Slab { blocks, free: Mutex::new(free), limit }
     }
 
