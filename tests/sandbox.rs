@@ -159,6 +159,15 @@ fn without_a_sandbox_files_are_opened_by_landlocks_leave_alone() {
 }
 
 #[test]
+fn landlock_is_left_out_if_asked_for() {
+    for args in [&["--no-landlock"][..], &["--no-landlock", "--sandbox=none"]] {
+        let daemon = start(args);
+        let _guest = serves(&daemon);
+        assert!(said(daemon.process(), "no Landlock,"), "{}", daemon.process().stderr());
+    }
+}
+
+#[test]
 fn auto_takes_the_best_and_says_which() {
     let daemon = start(&["--sandbox", "auto"]);
     let _guest = serves(&daemon);

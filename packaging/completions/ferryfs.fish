@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_ferryfs_global_optspecs
-    string join \n shared-dir= share= require-mountpoint socket-path= socket-group= fd= tag= num-request-queues= thread-pool-size= poll-us= dax-window= dax-policy= readonly no-open cache= attr-timeout= entry-timeout= negative-timeout= no-readdirplus readdirplus writeback no-writeback allow-direct-io no-allow-direct-io allow-mmap preserve-noatime xattr no-xattr xattrmap= xattr-preset= posix-acl= security-label= killpriv-v2 no-killpriv-v2 translate-uid= translate-gid= map-owner= inode-file-handles= announce-submounts no-announce-submounts posix-lock no-posix-lock flock no-flock inode-limit= rlimit-nofile= sandbox= seccomp= modcaps= uid-map= gid-map= daemonize control= ready-fd= log-level= syslog log-format= migration-mode= migration-on-error= migration-verify-handles migration-confirm-paths print-capabilities o= d f h/help V/version
+    string join \n shared-dir= share= require-mountpoint socket-path= socket-group= fd= tag= num-request-queues= thread-pool-size= poll-us= dax-window= dax-policy= readonly no-open cache= attr-timeout= entry-timeout= negative-timeout= no-readdirplus readdirplus writeback no-writeback allow-direct-io no-allow-direct-io allow-mmap preserve-noatime xattr no-xattr xattrmap= xattr-preset= posix-acl= security-label= killpriv-v2 no-killpriv-v2 translate-uid= translate-gid= map-owner= inode-file-handles= announce-submounts no-announce-submounts posix-lock no-posix-lock flock no-flock inode-limit= rlimit-nofile= sandbox= seccomp= no-landlock modcaps= uid-map= gid-map= daemonize control= ready-fd= log-level= syslog log-format= migration-mode= migration-on-error= migration-verify-handles migration-confirm-paths print-capabilities o= d f h/help V/version
 end
 
 function __fish_ferryfs_needs_command
@@ -100,6 +100,7 @@ complete -c ferryfs -n "__fish_ferryfs_needs_command" -l posix-lock -d 'Make fcn
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l no-posix-lock
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l flock -d 'Make flock(2) locks of the guest hold on the host as well'
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l no-flock
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l no-landlock -d 'Do without Landlock, which has the kernel look again at whatever is opened or made'
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l daemonize -d 'Go to the background once front-ends may connect; the log goes to syslog'
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l syslog -d 'Log to syslog; without one, to the standard error output'
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l migration-verify-handles
@@ -189,6 +190,7 @@ complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l posix-lock -d 
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l no-posix-lock
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l flock -d 'Make flock(2) locks of the guest hold on the host as well'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l no-flock
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l no-landlock -d 'Do without Landlock, which has the kernel look again at whatever is opened or made'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l syslog -d 'Log to syslog; without one, to the standard error output'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -s h -l help -d 'Print help'
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand ctl; and not __fish_seen_subcommand_from stats inodes sessions metrics top share log-level help" -l control -d 'The daemon\'s control socket, as its --control names it' -r -F

@@ -176,7 +176,7 @@ impl SandboxOptions {
         (mode, own_user_namespace): (Mode, bool),
         needs: Needs,
     ) -> Result<(&'static str, Option<Ruleset>), StartError> {
-        let domain = landlock::begin();
+        let domain = if self.wants_landlock() { landlock::begin() } else { None };
         let by_handle = match needs.file_handles {
             FileHandles::Never => false,
             FileHandles::Mandatory => true,
@@ -190,6 +190,7 @@ impl SandboxOptions {
         }
         Ok(match domain {
             Some(_) => ("Landlock", domain),
+            None if !self.wants_landlock() => ("no Landlock", None),
             None => ("no Landlock (Linux 5.19 and later can have it)", None),
         })
     }

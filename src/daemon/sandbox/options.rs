@@ -28,6 +28,10 @@ pub(in crate::daemon) struct SandboxOptions {
     #[arg(long, value_name = "ACTION", default_value = "kill", ignore_case = true)]
     seccomp: Action,
 
+    /// Do without Landlock, which has the kernel look again at whatever is opened or made
+    #[arg(long)]
+    no_landlock: bool,
+
     /// Capabilities of root to keep or to drop besides the usual, as "+sys_admin:-mknod"
     #[arg(long, value_name = "CHANGES", allow_hyphen_values = true)]
     modcaps: Option<Changes>,
@@ -133,6 +137,11 @@ impl SandboxOptions {
     fn kept(&self, by_handle: bool) -> CapabilitySet {
         let usual = capabilities::usual(by_handle);
         self.modcaps.map_or(usual, |changes| changes.apply(usual))
+    }
+
+    /// True if the kernel's Landlock is to be used, where it has it.
+    pub(super) fn wants_landlock(&self) -> bool {
+        !self.no_landlock
     }
 
     /// True if files can be registered with the kernel for the serving process.

@@ -1,6 +1,7 @@
 //! Files in memory, and how long it takes to use them.
 
 use std::fs::{File, OpenOptions};
+use std::hint::black_box;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -161,14 +162,14 @@ pub(super) fn time(path: &Path, how: &str, count: u64) {
         "mmap" => {
             let mapping = Mapping::new(&file, len, false).unwrap();
             for number in 0..count {
-                buffer.copy_from_slice(&mapping.read(random(number), PAGE));
+                mapping.read_into(random(number), black_box(&mut buffer));
             }
         }
         "scan" => {
             let mapping = Mapping::new(&file, len, false).unwrap();
             for number in 0..count {
                 let at = usize::try_from(number % pages).unwrap() * PAGE;
-                buffer.copy_from_slice(&mapping.read(at, PAGE));
+                mapping.read_into(at, black_box(&mut buffer));
             }
         }
         "touch" => {
@@ -187,6 +188,6 @@ pub(super) fn time(path: &Path, how: &str, count: u64) {
         _ => panic!("pread, mmap, scan, touch or read"),
     }
     let nanoseconds = begun.elapsed().as_nanos() / u128::from(count.max(1));
-    std::hint::black_box(&buffer);
+    black_box(&buffer);
     eprintln!("{how} {nanoseconds}");
 }

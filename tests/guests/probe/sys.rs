@@ -267,11 +267,16 @@ impl Mapping {
 
     /// A copy of what is there now.
     pub(super) fn read(&self, at: usize, len: usize) -> Vec<u8> {
-        assert!(at + len <= self.len);
-        let mut bytes = vec![0u8; len];
-        // SAFETY: the mapping has these bytes, by the check above, and is no Rust object.
-        unsafe { self.base.cast::<u8>().add(at).copy_to(bytes.as_mut_ptr(), len) };
+        let mut bytes = vec![0; len];
+        self.read_into(at, &mut bytes);
         bytes
+    }
+
+    /// Copies what is there now.
+    pub(super) fn read_into(&self, at: usize, bytes: &mut [u8]) {
+        assert!(at + bytes.len() <= self.len);
+        // SAFETY: the mapping has these bytes, by the check above, and is no Rust object.
+        unsafe { self.base.cast::<u8>().add(at).copy_to(bytes.as_mut_ptr(), bytes.len()) };
     }
 
     /// Writes; the mapping must be writable.
