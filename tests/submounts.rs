@@ -29,7 +29,8 @@ fn with_mounts(config: Config) -> (Share, [Mounted; 2]) {
     for folder in &folders {
         fs::create_dir(folder).unwrap();
     }
-    mount("tmpfs", &folders[0], "tmpfs", MountFlags::empty(), None).unwrap();
+    // Of another size than one on which temporary files may be.
+    mount("tmpfs", &folders[0], "tmpfs", MountFlags::empty(), Some(c"size=16m")).unwrap();
     mount_bind(&folders[1], &folders[2]).unwrap();
     for folder in &folders {
         for file in 0..20 {

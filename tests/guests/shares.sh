@@ -26,8 +26,12 @@ try mv /mnt/a/file /mnt/turns/moved
 try is "$(cat /mnt/turns/moved)" a
 try is "$(cat /mnt/safe/../one)" 'of the guest'
 sync
-# One that is open does not keep its share.
-exec 3</mnt/safe/file
+# One that is open does not keep its share. Linux 6.1 may crash then: it takes the submount away
+# while the RELEASE of the file still holds an inode of it.
+case $(uname -r) in
+6.1.*) ;;
+*) exec 3</mnt/safe/file ;;
+esac
 turn changed
 # The promise that is tested: names of shares are cached no longer than a second.
 sleep 1.1

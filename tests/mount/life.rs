@@ -46,7 +46,7 @@ fn a_signal_unmounts_it_and_files_that_are_open_can_be_used_to_their_end() {
         file.read_to_string(&mut content).unwrap();
         assert_eq!(content, "content", "{signal:?}");
         drop(file);
-        assert_eq!(mount.exit().code(), Some(0), "{signal:?}");
+        assert_eq!(mount.exit().code(), Some(0), "{signal:?}: {}", mount.process.stderr());
     }
 }
 
@@ -123,7 +123,10 @@ fn a_mount_that_cannot_be_is_explained_in_one_line() {
         command.arg("mount").args(args);
         refuses(command, culprit);
     }
-    let mut command = ferryfs();
+    // Where cargo builds may be out of other users' reach.
+    let copied = Command::new("cp").arg(ferryfs().get_program()).arg(folder.path()).status();
+    assert!(copied.unwrap().success());
+    let mut command = Command::new(folder.path().join("ferryfs"));
     command.arg("mount").args([dir, dir]).uid(65534).gid(65534);
     refuses(command, "MOUNTPOINT");
 }
