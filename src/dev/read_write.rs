@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::parked::Parked;
@@ -61,7 +62,7 @@ impl Buffers {
             match rustix::io::read(device.as_fd(), &mut *request) {
                 Ok(len) => break len,
                 Err(Errno::NODEV) => return Ok(Next::Ended(End::Unmounted)),
-                Err(Errno::CONNABORTED) => return Ok(Next::Ended(End::Aborted)),
+                Err(Errno::CONNABORTED) => return Ok(Next::Ended(how_it_ended(device, request)?)),
                 // Interrupted, or the request was before it was read.
                 Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
@@ -82,6 +83,23 @@ impl Buffers {
             Served::Silent | Served::Unanswerable => {}
         }
         Ok(Next::Served)
+    }
+}
+
+/// The end of a connection that has aborted a read. That alone does not tell an unmount from an
+/// abort: a request that the end finds half read is always answered so (fs/fuse/dev.c,
+/// `fuse_dev_do_read`). A read after the end tells.
+fn how_it_ended(device: &OwnedFd, request: &mut [u8]) -> io::Result<End> {
+    let mut ended = [PollFd::new(device, PollFlags::empty())];
+    while !ended[0].revents().contains(PollFlags::ERR) {
+        match poll(&mut ended, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match rustix::io::read(device, request) {
+        Err(Errno::CONNABORTED) => Ok(End::Aborted),
+        _ => Ok(End::Unmounted),
     }
 }
 
