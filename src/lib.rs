@@ -8,6 +8,8 @@ mod mutate;
 
 pub mod mem;
 
+pub mod rights;
+
 pub mod tally;
 
 pub mod work;

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the lowest up; a line of floors that do not use one another shares a number.
-const FLOORS: [(&str, u32); 10] = [
+const FLOORS: [(&str, u32); 11] = [
     ("mem", 0),
+    ("rights", 0),
     ("tally", 0),
     ("work", 0),
     ("fuse", 1),

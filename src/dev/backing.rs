@@ -4,8 +4,7 @@
 //! whoever did. So a process that has that right and serves nothing does it
 //! ([`Registrar`](super::Registrar)), and is asked by a socket.
 
-use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -13,11 +12,11 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
-    SocketType, recv, send, sendmsg, socketpair,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
 };
 
 use crate::fuse::{Backing, BackingId};
+use crate::rights;
 
 /// What asks for a registration, together with the file. Any other number is an id to give up.
 /// The answer is an id or, negative, an error.
@@ -56,12 +55,7 @@ impl BackingFiles {
 
 /// Asks for the registration of one file.
 fn ask(socket: &OwnedFd, file: BorrowedFd<'_>) -> rustix::io::Result<i32> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let files = [file];
-    control.push(SendAncillaryMessage::ScmRights(&files));
-    let word = OPEN.to_ne_bytes();
-    sendmsg(socket.as_fd(), &[IoSlice::new(&word)], &mut control, SendFlags::NOSIGNAL)?;
+    rights::send(socket, &OPEN.to_ne_bytes(), &[file])?;
     let mut answer = [0; 4];
     loop {
         match recv(socket.as_fd(), &mut answer, RecvFlags::empty()) {

@@ -1,17 +1,16 @@
 //! Mounting for those who may not: `fusermount3`, which is set-user-id root.
 
 use std::fs::File;
-use std::io::{self, IoSliceMut, Read};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use super::error::MountError;
+use crate::rights;
 
 const HELPER: &str = "fusermount3";
 
@@ -36,7 +35,9 @@ pub(super) fn mount(at: &Path, options: &str) -> Result<OwnedFd, MountError> {
         .spawn()
         .map_err(MountError::NoHelper)?;
     drop(theirs);
-    let Some(device) = receive(&ours).map_err(MountError::NoHelper)? else {
+    let came = rights::receive(&ours, &mut [0]);
+    let came = came.map_err(|error| MountError::NoHelper(error.into()))?;
+    let Some(device) = came.fds.into_iter().next() else {
         return Err(MountError::Helper(complaint(&mut child)));
     };
     let _ = child.wait();
@@ -56,27 +57,6 @@ pub(super) fn unmount(at: &Path) -> io::Result<()> {
         true => Ok(()),
         false => Err(io::Error::other("fusermount3 does not unmount it")),
     }
-}
-
-/// The descriptor that comes over the socket; none if the other side closes it without.
-fn receive(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
-    let mut byte = [0];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    loop {
-        let parts = &mut [IoSliceMut::new(&mut byte)];
-        match recvmsg(socket.as_fd(), parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
-            Err(rustix::io::Errno::INTR) => {}
-            received => {
-                received?;
-                break;
-            }
-        }
-    }
-    Ok(control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    }))
 }
 
 /// The last line of what a helper said that did not mount.

@@ -1,19 +1,17 @@
 //! Registering files for a process that has no right to.
 
 use std::collections::HashSet;
-use std::io::{self, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, fcntl_getfl, statx};
 use rustix::io::Errno;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, recvmsg, send,
-};
+use rustix::net::{SendFlags, send};
 
 use super::backing::{BackingFiles, OPEN};
 use super::device::{self, BackingMap};
 use super::mount::Mount;
+use crate::rights;
 
 /// Registers files with the kernel for whoever holds the other end of its socket. That process is
 /// not trusted: it gets registered only what it could open itself, and gives up only what it was
@@ -92,34 +90,23 @@ impl Registrar {
 /// The next question, and the file that came with it; none if the other end is closed.
 fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(i32, Option<OwnedFd>)>> {
     let mut word = [0; 4];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = loop {
-        let parts = &mut [IoSliceMut::new(&mut word)];
-        match recvmsg(socket, parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
-            Err(Errno::INTR) => {}
-            received => break received?,
-        }
-    };
-    if received.bytes == 0 {
+    let rights::Received { len, is_cut, fds } = rights::receive(socket, &mut word)?;
+    if len == 0 {
         return Ok(None);
     }
-    // What else came is closed with its message.
-    let file = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    });
-    let whole = received.bytes == word.len() && !received.flags.contains(ReturnFlags::TRUNC);
-    Ok(Some((if whole { i32::from_ne_bytes(word) } else { -1 }, file)))
+    let whole = len == word.len() && !is_cut;
+    // What else came is closed.
+    Ok(Some((if whole { i32::from_ne_bytes(word) } else { -1 }, fds.into_iter().next())))
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs::File;
     use std::io::IoSlice;
+    use std::mem::MaybeUninit;
 
     use rustix::fs::{CWD, Mode, openat};
-    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, recv, sendmsg};
+    use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, recv, sendmsg};
 
     use super::*;
     use crate::fuse::Backing;

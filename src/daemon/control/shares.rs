@@ -5,23 +5,19 @@
 //! passes first.
 
 use std::ffi::OsStr;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
 use serde_json::Value;
 
 use super::line;
 use super::report::{Failure, Passage, ShareList};
 use super::watched::{SharedAs, Surveyed, Watched};
 use crate::daemon::shares::{Keeper, NamedShare, Way, share_name};
+use crate::rights;
 use crate::shares::Shares;
 
 /// Mounting takes no longer, unless it never will be done.
@@ -96,26 +92,13 @@ fn pass(stream: &UnixStream, way: &Way<'_>) -> io::Result<()> {
         Way::Mounted(place, namespaces) => (Some(place.clone()), &namespaces[..]),
     };
     let fds: Vec<BorrowedFd<'_>> = namespaces.iter().map(AsFd::as_fd).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-    let mut passed = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() {
-        passed.push(SendAncillaryMessage::ScmRights(&fds));
-    }
     let line = line(&Passage { place })?;
-    let sent = sendmsg(stream, &[IoSlice::new(&line)], &mut passed, SendFlags::NOSIGNAL)?;
+    let sent = rights::send(stream, &line, &fds)?;
     if sent == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
 /// A byte, and a descriptor with it.
 fn receive(stream: &UnixStream) -> io::Result<OwnedFd> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut passed = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let mut bytes = [IoSliceMut::new(&mut byte)];
-    recvmsg(stream, &mut bytes, &mut passed, RecvFlags::CMSG_CLOEXEC)?;
-    let mut fds = passed.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-        _ => None,
-    });
-    fds.next().and_then(|mut fds| fds.next()).ok_or(io::ErrorKind::UnexpectedEof.into())
+    let came = rights::receive(stream, &mut [0])?;
+    came.fds.into_iter().next().ok_or(io::ErrorKind::UnexpectedEof.into())
 }
