@@ -65,24 +65,40 @@ fn ask(settings: &CtlSettings) -> Result<String, StartError> {
 
 /// What the daemon answers to a command.
 fn get<T: DeserializeOwned>(at: &Path, command: &str) -> Result<T, StartError> {
-    let answer = send(at, command).map_err(|error| {
-        let problem = format!("nobody answers at {}: {error}", at.display());
-        StartError::new("--control", problem, "name the path that the daemon was started with")
-    })?;
-    if let Ok(Failure { error }) = serde_json::from_slice(&answer) {
-        return Err(StartError::new(command, error, "the daemon may be another version"));
-    }
-    serde_json::from_slice(&answer).map_err(|error| {
-        let problem = format!("{} answers what is not understood: {error}", at.display());
-        StartError::new("--control", problem, "the daemon may be another version")
-    })
+    let answer = send(at, command).map_err(|error| nobody(at, &error))?;
+    understood((at, command), &answer, "the daemon may be another version")
 }
 
 fn send(at: &Path, command: &str) -> io::Result<Vec<u8>> {
-    let mut stream = UnixStream::connect(at)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = connect(at)?;
     stream.write_all(format!("{command}\n").as_bytes())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     Ok(answer)
+}
+
+fn connect(at: &Path) -> io::Result<UnixStream> {
+    let stream = UnixStream::connect(at)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+fn nobody(at: &Path, error: &io::Error) -> StartError {
+    let problem = format!("nobody answers at {}: {error}", at.display());
+    StartError::new("--control", problem, "name the path that the daemon was started with")
+}
+
+/// What an answer to a command says; `remedy` is for who is told that it failed.
+fn understood<T: DeserializeOwned>(
+    (at, command): (&Path, &str),
+    answer: &[u8],
+    remedy: &'static str,
+) -> Result<T, StartError> {
+    if let Ok(Failure { error }) = serde_json::from_slice(answer) {
+        return Err(StartError::new(command, error, remedy));
+    }
+    serde_json::from_slice(answer).map_err(|error| {
+        let problem = format!("{} answers what is not understood: {error}", at.display());
+        StartError::new("--control", problem, "the daemon may be another version")
+    })
 }

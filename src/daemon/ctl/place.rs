@@ -7,29 +7,22 @@ use std::path::Path;
 
 use rustix::fs::{CWD, fstat, stat};
 use rustix::mount::{
-    MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, move_mount,
-    open_tree,
+    MountPropagationFlags, MoveMountFlags, UnmountFlags, mount_change, move_mount,
 };
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
-/// What is at `path`, with what is mounted in it, as a mount of its own that is nowhere yet.
-pub(super) fn copy(path: &Path) -> io::Result<OwnedFd> {
-    let clone = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::AT_RECURSIVE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    Ok(open_tree(CWD, path, clone)?)
-}
+use super::super::sandbox::copy_tree;
 
 /// Mounts what is at `path` at `place` in other namespaces, which this process enters for good.
 pub(super) fn mount(path: &Path, place: &Path, namespaces: &[OwnedFd]) -> io::Result<OwnedFd> {
-    let tree = match copy(path) {
+    let tree = match copy_tree(path) {
         // A user who may not mount here may do so in a user namespace of theirs, if the mounts that
         // are seen belong to it.
         Err(_) if is_elsewhere(namespaces)? => {
             enter_users(namespaces)?;
             // SAFETY: only mounts are taken apart, not descriptors or memory.
             unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
-            copy(path)?
+            copy_tree(path)?
         }
         copied => copied?,
     };

@@ -3,25 +3,22 @@
 //! The daemon is confined to what it shares. So it is us who open what is to be shared, mount it
 //! where the daemon can see it, and pass it a descriptor of that.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, fstat};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
 use serde::de::DeserializeOwned;
 
 use super::super::args::ShareChange;
-use super::super::control::{Failure, Passage, ShareList};
+use super::super::control::{Passage, ShareList};
 use super::super::error::StartError;
+use super::super::sandbox::copy_tree;
 use super::super::shares::NamedShare;
-use super::{PATIENCE, place};
+use super::{connect, nobody, place, understood};
+use crate::rights;
 
 /// Asks for the change and does our part of it. What is shared then.
 pub(super) fn change(at: &Path, change: &ShareChange, json: bool) -> Result<String, StartError> {
@@ -67,7 +64,7 @@ fn add(at: &Path, share: &NamedShare) -> Result<ShareList, StartError> {
     let mut talk = Talk::begin(at, &command)?;
     let (Passage { place }, namespaces) = talk.hear("share add")?;
     let root = match &place {
-        None => place::copy(&path).unwrap_or(opened),
+        None => copy_tree(&path).unwrap_or(opened),
         Some(place) => place::mount(&path, place, &namespaces).map_err(|error| {
             let problem = format!("cannot mount {shown} for the daemon: {error}");
             StartError::new("share add", problem, "be root, or the user who has started it")
@@ -96,11 +93,6 @@ fn remove(at: &Path, name: &str) -> Result<ShareList, StartError> {
     Ok(talk.hear("share remove")?.0)
 }
 
-fn nobody(at: &Path, error: &io::Error) -> StartError {
-    let problem = format!("nobody answers at {}: {error}", at.display());
-    StartError::new("--control", problem, "name the path that the daemon was started with")
-}
-
 /// A command that takes more than one answer.
 struct Talk<'a> {
     at: &'a Path,
@@ -110,9 +102,7 @@ struct Talk<'a> {
 impl<'a> Talk<'a> {
     fn begin(at: &'a Path, command: &[u8]) -> Result<Self, StartError> {
         let begin = || {
-            let stream = UnixStream::connect(at)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            let mut talk = Talk { at, stream };
+            let mut talk = Talk { at, stream: connect(at)? };
             talk.say(&[command, b"\n"].concat())?;
             Ok(talk)
         };
@@ -125,11 +115,7 @@ impl<'a> Talk<'a> {
 
     /// Passes a descriptor.
     fn pass(&self, fd: &OwnedFd) -> io::Result<()> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut passed = SendAncillaryBuffer::new(&mut space);
-        let fds = [fd.as_fd()];
-        passed.push(SendAncillaryMessage::ScmRights(&fds));
-        sendmsg(&self.stream, &[IoSlice::new(b"\n")], &mut passed, SendFlags::NOSIGNAL)?;
+        rights::send(&self.stream, b"\n", &[fd.as_fd()])?;
         Ok(())
     }
 
@@ -139,33 +125,20 @@ impl<'a> Talk<'a> {
         command: &str,
     ) -> Result<(T, Vec<OwnedFd>), StartError> {
         let (line, fds) = self.line().map_err(|error| nobody(self.at, &error))?;
-        if let Ok(Failure { error }) = serde_json::from_slice(&line) {
-            return Err(StartError::new(command, error, "the daemon goes on as it was"));
-        }
-        let answer = serde_json::from_slice(&line).map_err(|error| {
-            let problem = format!("{} answers what is not understood: {error}", self.at.display());
-            StartError::new("--control", problem, "the daemon may be another version")
-        })?;
+        let answer = understood((self.at, command), &line, "the daemon goes on as it was")?;
         Ok((answer, fds))
     }
 
     fn line(&self) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
         let (mut line, mut fds) = (Vec::new(), Vec::new());
         while line.last() != Some(&b'\n') {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-            let mut passed = RecvAncillaryBuffer::new(&mut space);
             let mut bytes = [0; 4096];
-            let mut slices = [IoSliceMut::new(&mut bytes)];
-            let got = recvmsg(&self.stream, &mut slices, &mut passed, RecvFlags::CMSG_CLOEXEC)?;
-            for message in passed.drain() {
-                if let RecvAncillaryMessage::ScmRights(more) = message {
-                    fds.extend(more);
-                }
-            }
-            if got.bytes == 0 {
+            let came = rights::receive(&self.stream, &mut bytes)?;
+            if came.len == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            line.extend(&bytes[..got.bytes]);
+            line.extend(&bytes[..came.len]);
+            fds.extend(came.fds);
         }
         Ok((line, fds))
     }

@@ -28,7 +28,7 @@ use idmap::IdMaps;
 use options::Mode;
 use process::{Child, Parent, Side};
 
-pub(super) use view::PLACES;
+pub(super) use view::{PLACES, copy_tree};
 
 pub(super) use options::SandboxOptions;
 pub(super) use premises::Premises;

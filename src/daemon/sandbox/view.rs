@@ -80,13 +80,10 @@ fn mount_alone(premises: &Premises, inside: &mut Inside) -> io::Result<()> {
     }
     // Mounts that the host makes in a share later still appear; none of ours does there.
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
-    let clone = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::AT_RECURSIVE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let mut shares = Vec::new();
     for (number, share) in premises.paths().enumerate() {
         let name = if premises.are_several { number.to_string() } else { SHARE.to_owned() };
-        shares.push((name, open_tree(CWD, share, clone)?));
+        shares.push((name, copy_tree(share)?));
     }
     let empty = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(empty.as_fd())?;
@@ -119,6 +116,14 @@ fn mount_alone(premises: &Premises, inside: &mut Inside) -> io::Result<()> {
         inside.places = Some(open(PLACES.0)?);
     }
     Ok(())
+}
+
+/// What is at `path`, with what is mounted in it, as a mount of its own that is nowhere yet.
+pub(in crate::daemon) fn copy_tree(path: &Path) -> io::Result<OwnedFd> {
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    open_tree(CWD, path, clone)
 }
 
 /// A namespace of this process, to be entered by others.
