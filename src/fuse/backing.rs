@@ -9,9 +9,9 @@ pub struct BackingId(pub i32);
 
 /// A carrier whose other side can read and write files of ours by itself (FUSE passthrough).
 pub trait Backing: Send + Sync {
-    /// Registers a file, which the other side then uses with rights that do not depend on who
-    /// opened it: but those of whoever writes to a file keep no set-user-id. The id may be given in replies to OPEN and CREATE until it is closed;
-    /// what was opened with it goes on after that.
+    /// Registers a file, which the other side then uses with the rights of who has registered it,
+    /// whoever opens it: a write takes set-user-id away. The id may be given in replies to OPEN and
+    /// CREATE until it is closed; what was opened with it goes on after that.
     ///
     /// # Errors
     /// What the other side says.

@@ -41,6 +41,21 @@ pub enum Wait {
     Event,
 }
 
+impl Wait {
+    /// By which a file system says so.
+    fn errno(self) -> Errno {
+        match self {
+            Wait::Storage => Errno::WAITS,
+            Wait::Server => Errno::WAITS_FOR_SERVER,
+            Wait::Event => Errno::NOT_YET,
+        }
+    }
+
+    fn of(error: Errno) -> Option<Self> {
+        [Wait::Storage, Wait::Server, Wait::Event].into_iter().find(|wait| wait.errno() == error)
+    }
+}
+
 /// How long serving a request may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
@@ -238,12 +253,7 @@ impl<F: Filesystem> Session<F> {
             return Err(Errno::EINVAL);
         }
         if patience == Patience::None {
-            match self.fs.waits(opcode, NodeId(head.nodeid)) {
-                None => {}
-                Some(Wait::Storage) => return Err(Errno::WAITS),
-                Some(Wait::Server) => return Err(Errno::WAITS_FOR_SERVER),
-                Some(Wait::Event) => return Err(Errno::NOT_YET),
-            }
+            self.fs.waits(opcode, NodeId(head.nodeid)).map_or(Ok(()), |wait| Err(wait.errno()))?;
         }
         let judged = opcode.copied_len(size_of::<InHeader>() + input.len()) - size_of::<InHeader>();
         let copy = scratch.request.get_mut(..judged).ok_or(Errno::E2BIG)?;
@@ -350,10 +360,10 @@ fn answer(
     };
     let (error, body) = match or_eio(|| fill(&mut output)) {
         Ok(()) => (0, output.filled()),
-        Err(Errno::WAITS) => return Served::Later(Wait::Storage),
-        Err(Errno::WAITS_FOR_SERVER) => return Served::Later(Wait::Server),
-        Err(Errno::NOT_YET) => return Served::Later(Wait::Event),
-        Err(error) => (-error.raw(), 0),
+        Err(error) => match Wait::of(error) {
+            Some(wait) => return Served::Later(wait),
+            None => (-error.raw(), 0),
+        },
     };
     let Ok(len) = u32::try_from(size_of::<OutHeader>() + body) else {
         return Served::Unanswerable;
