@@ -47,3 +47,13 @@ need() {
         apt-get -q -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "${missing[@]}" ||
         die "apt cannot install ${missing[*]}; see $log"
 }
+
+# wait_for_socket PATH: false if there is none within half a minute.
+wait_for_socket() {
+    local i
+    for ((i = 0; i < 300; i++)); do
+        [[ ! -S $1 ]] || return 0
+        sleep 0.1
+    done
+    return 1
+}
