@@ -37,7 +37,7 @@ usage: probe COMMAND ARGUMENT...
   orphan FILE SEED SIZE      checks it through memory while the daemon is killed
   direct FROM FILE TO        copies past the cache, by way of FILE in memory
   resize FILE SEED SIZE      makes such a file longer and shorter while it is in memory
-  time FILE HOW COUNT        uses pages by pread, mmap, scan, touch or read; prints ns a page
+  time FILE HOW COUNT        uses pages by pread, mmap, scan, copy, touch or read; prints ns a page
   lines FILE COUNT WORD...   checks that FILE has the lines `WORD 0`, `WORD 1`, ... and no other
   survey DIR FILE            writes down what is in DIR, with attributes
   surveyed DIR FILE          checks that DIR looks the same from here

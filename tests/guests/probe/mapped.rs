@@ -165,11 +165,16 @@ pub(super) fn time(path: &Path, how: &str, count: u64) {
                 mapping.read_into(random(number), black_box(&mut buffer));
             }
         }
-        "scan" => {
+        "scan" | "copy" => {
             let mapping = Mapping::new(&file, len, false).unwrap();
             for number in 0..count {
                 let at = usize::try_from(number % pages).unwrap() * PAGE;
-                mapping.read_into(at, black_box(&mut buffer));
+                match how {
+                    "scan" => {
+                        black_box(mapping.sum_of_lines(at, PAGE));
+                    }
+                    _ => mapping.read_into(at, black_box(&mut buffer)),
+                }
             }
         }
         "touch" => {
@@ -185,7 +190,7 @@ pub(super) fn time(path: &Path, how: &str, count: u64) {
                 file.read_exact_at(&mut buffer, (number % (pages / 256)) << 20).unwrap();
             }
         }
-        _ => panic!("pread, mmap, scan, touch or read"),
+        _ => panic!("pread, mmap, scan, copy, touch or read"),
     }
     let nanoseconds = begun.elapsed().as_nanos() / u128::from(count.max(1));
     black_box(&buffer);

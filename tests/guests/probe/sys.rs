@@ -246,6 +246,9 @@ pub(super) fn remove_xattr(path: &Path, name: &CStr) -> Result<()> {
     done(unsafe { removexattr(path.as_ptr(), name.as_ptr()) })
 }
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// A file in memory, shared with everybody else who has it.
 pub(super) struct Mapping {
     base: *mut c_void,
@@ -277,6 +280,15 @@ impl Mapping {
         assert!(at + bytes.len() <= self.len);
         // SAFETY: the mapping has these bytes, by the check above, and is no Rust object.
         unsafe { self.base.cast::<u8>().add(at).copy_to(bytes.as_mut_ptr(), bytes.len()) };
+    }
+
+    /// Looks at each cache line once: the sum of their first words.
+    pub(super) fn sum_of_lines(&self, at: usize, len: usize) -> u64 {
+        assert!(at + len <= self.len && at.is_multiple_of(LINE) && len.is_multiple_of(LINE));
+        // SAFETY: the mapping has these bytes, by the check above, aligned as the mapping is, and
+        // is no Rust object.
+        let line = |at| unsafe { self.base.cast::<u8>().add(at).cast::<u64>().read_volatile() };
+        (at..at + len).step_by(LINE).fold(0, |sum, at| sum.wrapping_add(line(at)))
     }
 
     /// Writes; the mapping must be writable.
