@@ -160,7 +160,7 @@ none\t''"
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l modcaps -d 'Capabilities of root to keep or to drop besides the usual, as "+sys_admin:-mknod"' -r
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l uid-map -d 'User ids of the namespace, as ":INSIDE:HOST:COUNT:"; may be repeated [default: the daemon\'s own, for other users than root]' -r
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l gid-map -d 'Group ids of the namespace, as --uid-map' -r
-complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l threads -d 'Threads that serve requests [default: one a CPU]' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l threads -d 'Threads that serve requests, besides those that wait for storage [default: one a CPU]' -r
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l log-level -d 'How much to log: off, error, warn, info, debug or trace; RUST_LOG overrides it' -r
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l log-format -d 'How to write the log: text, or json (an object a line)' -r -f -a "text\t'A line with its time and level'
 json\t'A JSON object a line'"

@@ -13,6 +13,7 @@ mod read_write;
 mod registrar;
 mod rings;
 mod serve;
+mod slots;
 
 pub use backing::BackingFiles;
 pub use device::given;

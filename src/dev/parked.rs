@@ -8,6 +8,7 @@ use zerocopy::FromBytes;
 
 use super::read_write::send;
 use super::rings::Ticket;
+use super::serve::WAITING;
 use crate::fuse::abi::{InHeader, InterruptIn};
 use crate::fuse::{Errno, Filesystem, Opcode, Patience, Served, Session, Wait, give_up};
 use crate::mem::{Input, Output, Segment};
@@ -23,6 +24,10 @@ const EARLY: usize = 64;
 pub(super) struct Parked<F: Filesystem + 'static> {
     session: Arc<Session<F>>,
     retry: Retry<Job<F>>,
+    /// For those that came by a ring and wait for storage.
+    pool: Pool,
+    /// For those that wait for a server, so that a silent one holds up no others.
+    servers: Pool,
     /// Requests that were to be interrupted and were not here: perhaps they are on their way.
     early: Mutex<VecDeque<u64>>,
 }
@@ -45,16 +50,18 @@ struct Job<F> {
 impl<F: Filesystem + 'static> Parked<F> {
     pub(super) fn new(session: &Arc<Session<F>>) -> Self {
         let retry = Retry::new(Job::serve);
-        Parked { session: session.clone(), retry, early: Mutex::default() }
+        let (pool, servers) = (Pool::new(WAITING), Pool::new(WAITING));
+        Parked { session: session.clone(), retry, pool, servers, early: Mutex::default() }
     }
 
-    /// Keeps a request that has to wait; for storage on a thread of `pool`.
-    pub(super) fn keep(self: &Arc<Self>, carried: Carried, wait: Wait, pool: &Pool) {
+    /// Keeps a request that came by a ring and has to wait.
+    pub(super) fn keep(self: &Arc<Self>, carried: Carried, wait: Wait) {
         let job = Job { session: self.session.clone(), unique: carried.unique(), carried };
         match wait {
             Wait::Event => self.park(job),
             Wait::Storage | Wait::Server => {
                 let parked = self.clone();
+                let pool = if wait == Wait::Server { &self.servers } else { &self.pool };
                 pool.run(move || {
                     if let Some(job) = job.serve() {
                         parked.park(job);

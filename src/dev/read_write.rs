@@ -1,7 +1,7 @@
 //! Requests by read(2), replies by write(2).
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -9,7 +9,8 @@ use rustix::io::Errno;
 
 use super::parked::Parked;
 use super::serve::End;
-use crate::fuse::{Carrier, Filesystem, Patience, Scratch, Served, Session};
+use super::slots::Slots;
+use crate::fuse::{Carrier, Filesystem, Patience, Scratch, Served, Session, Wait};
 use crate::mem::{Input, Output, Segment};
 
 /// Room for the longest request or reply: the largest WRITE or READ, and what goes with it.
@@ -22,12 +23,12 @@ pub(super) struct Buffers {
     reply: Vec<u8>,
 }
 
-/// What a thread does next.
+/// What came of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// There may be another request.
-    Served,
-    /// There will be none.
+pub(super) enum Read {
+    /// A request of this length.
+    Request(usize),
+    /// There will be none any more.
     Ended(End),
 }
 
@@ -36,13 +37,19 @@ pub(super) fn work<F: Filesystem + 'static>(
     session: &Session<F>,
     device: &Arc<OwnedFd>,
     parked: &Parked<F>,
+    slots: &Slots,
 ) -> io::Result<End> {
     let mut buffers = Buffers::new(session.scratch());
-    loop {
-        if let Next::Ended(end) = buffers.serve_one(session, device, parked)? {
-            return Ok(end);
+    slots.take();
+    let ended = loop {
+        match buffers.read(device) {
+            Ok(Read::Request(len)) => buffers.serve(len, session, device, parked, slots),
+            Ok(Read::Ended(end)) => break Ok(end),
+            Err(error) => break Err(error),
         }
-    }
+    };
+    slots.end();
+    ended
 }
 
 impl Buffers {
@@ -50,39 +57,54 @@ impl Buffers {
         Buffers { scratch, request: vec![0; BUFFER], reply: vec![0; BUFFER] }
     }
 
-    /// Waits for a request and serves it.
-    pub(super) fn serve_one<F: Filesystem + 'static>(
-        &mut self,
-        session: &Session<F>,
-        device: &Arc<OwnedFd>,
-        parked: &Parked<F>,
-    ) -> io::Result<Next> {
-        let Buffers { scratch, request, reply } = self;
-        let len = loop {
-            match rustix::io::read(device.as_fd(), &mut *request) {
-                Ok(len) => break len,
-                Err(Errno::NODEV) => return Ok(Next::Ended(End::Unmounted)),
-                Err(Errno::CONNABORTED) => return Ok(Next::Ended(how_it_ended(device, request)?)),
+    /// Waits for a request.
+    pub(super) fn read(&mut self, device: &OwnedFd) -> io::Result<Read> {
+        let request = &mut self.request[..];
+        loop {
+            match rustix::io::read(device, &mut *request) {
+                Ok(len) => return Ok(Read::Request(len)),
+                Err(Errno::NODEV) => return Ok(Read::Ended(End::Unmounted)),
+                Err(Errno::CONNABORTED) => return how_it_ended(device, request).map(Read::Ended),
                 // Interrupted, or the request was before it was read.
                 Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
             }
-        };
-        if parked.interrupts(&request[..len]) {
-            return Ok(Next::Served);
         }
-        let served = {
+    }
+
+    /// Serves the request of this length that was read, without its slot if it has to wait.
+    pub(super) fn serve<F: Filesystem + 'static>(
+        &mut self,
+        len: usize,
+        session: &Session<F>,
+        device: &Arc<OwnedFd>,
+        parked: &Parked<F>,
+        slots: &Slots,
+    ) {
+        let Buffers { scratch, request, reply } = self;
+        if parked.interrupts(&request[..len]) {
+            return;
+        }
+        let mut serve = |patience| {
             let (readable, writable) =
                 ([Segment::from(&mut request[..len])], [Segment::from(&mut reply[..])]);
             let (input, output) = (Input::new(&readable), Output::new(&writable));
-            session.serve(scratch, input, output, Patience::Storage)
+            match session.serve(scratch, input, output, patience) {
+                Served::Reply(size) => {
+                    send(session, device, &request[..len], &reply[..size as usize]);
+                    None
+                }
+                Served::Silent | Served::Unanswerable => None,
+                Served::Later(wait) => Some(wait),
+            }
         };
-        match served {
-            Served::Reply(size) => send(session, device, &request[..len], &reply[..size as usize]),
-            Served::Later(_) => parked.keep_copy(device, &request[..len]),
-            Served::Silent | Served::Unanswerable => {}
+        let wait = match serve(Patience::None) {
+            Some(Wait::Storage | Wait::Server) => slots.lend(|| serve(Patience::Storage)),
+            wait => wait,
+        };
+        if wait.is_some() {
+            parked.keep_copy(device, &request[..len]);
         }
-        Ok(Next::Served)
     }
 }
 

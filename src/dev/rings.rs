@@ -19,7 +19,6 @@ use super::parked::{Carried, Parked};
 use super::read_write::BUFFER;
 use crate::fuse::{Filesystem, Patience, Scratch, Served, Session};
 use crate::mem::{Input, Output};
-use crate::work::Pool;
 
 /// Bytes that the entries of all queues may have together; each queue has one at least.
 const MEMORY: usize = 128 << 20;
@@ -65,7 +64,7 @@ impl Rings {
     }
 
     /// The rings of all queues, each to be served by a thread of its own.
-    pub(super) fn split(self, device: &Arc<OwnedFd>, pool: &Arc<Pool>) -> io::Result<Vec<Ring>> {
+    pub(super) fn split(self, device: &Arc<OwnedFd>) -> io::Result<Vec<Ring>> {
         let Rings { rings, entries } = self;
         let rings = rings.into_iter().enumerate().map(|(queue, ring)| {
             let home = Home {
@@ -80,7 +79,6 @@ impl Rings {
                 queue: u16::try_from(queue).map_err(io::Error::other)?,
                 entries: entries?,
                 home: Arc::new(home),
-                pool: pool.clone(),
             })
         });
         rings.collect()
@@ -140,7 +138,6 @@ pub(super) struct Ring {
     queue: u16,
     entries: Vec<Arc<Entry>>,
     home: Arc<Home>,
-    pool: Arc<Pool>,
 }
 
 impl Ring {
@@ -217,7 +214,7 @@ impl Ring {
             Served::Silent | Served::Unanswerable => self.commit(slot, 0),
             Served::Later(wait) => {
                 let ticket = Ticket { entry: entry.clone(), home: self.home.clone(), slot };
-                parked.keep(Carried::Ring(ticket), wait, &self.pool);
+                parked.keep(Carried::Ring(ticket), wait);
                 Ok(())
             }
         }

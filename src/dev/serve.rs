@@ -6,11 +6,11 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, ScopedJoinHandle};
 
 use super::parked::Parked;
-use super::read_write::{self, Buffers, Next};
+use super::read_write::{self, Buffers, Read};
 use super::rings::{Ring, Rings};
+use super::slots::Slots;
 use crate::fuse::flags::init;
 use crate::fuse::{Filesystem, Session};
-use crate::work::Pool;
 
 /// Why serving ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,15 +23,16 @@ pub enum End {
 
 /// By what requests come.
 pub struct Carriage {
-    /// Descriptors of the device, for a thread each that reads and writes it.
+    /// Descriptors of the device, for a thread each that reads and writes it. Other threads stand
+    /// in for those whose requests wait.
     pub devices: Vec<OwnedFd>,
     /// Rings, if the kernel agrees to use them: everything but INIT, FORGET and INTERRUPT then
     /// comes by these.
     pub rings: Option<Rings>,
 }
 
-/// Threads for requests that came by a ring and wait for storage, at most.
-const WAITING: usize = 16;
+/// So many requests may wait for storage without holding up others.
+pub(super) const WAITING: usize = 16;
 
 /// Serves a mounted device until its end. Calls `ready` when the mount is usable.
 ///
@@ -46,12 +47,11 @@ pub fn serve<F: Filesystem + 'static>(
     let device = devices.first().ok_or(io::ErrorKind::InvalidInput)?;
     let parked = Arc::new(Parked::new(session));
     // Made before INIT is answered: from then on nothing is served until all of them are there.
-    let pool = Arc::new(Pool::new(WAITING));
-    let rings = carriage.rings.map(|rings| rings.split(device, &pool)).transpose()?;
-    let gate = Gate::default();
+    let rings = carriage.rings.map(|rings| rings.split(device)).transpose()?;
+    let (gate, slots) = (Gate::default(), Slots::new(devices.len()));
     let ended = thread::scope(|scope| {
         let start = |name: &str| thread::Builder::new().name(name.into());
-        let (gate, parked) = (&gate, &parked);
+        let (gate, parked, slots) = (&gate, &parked, &slots);
         // All threads are there before anything is promised: what cannot be had is an error then.
         let ring = |ring: Ring| {
             start("ring").spawn_scoped(scope, move || match gate.pass() {
@@ -59,26 +59,30 @@ pub fn serve<F: Filesystem + 'static>(
                 Some(Way::ReadWrite) | None => Ok(()),
             })
         };
-        let worker = |device| {
+        let worker = |(number, device)| {
+            // What comes by rings and waits has threads of its own.
+            let stands_in = number >= devices.len();
             start("fuse").spawn_scoped(scope, move || match gate.pass() {
-                Some(_) => read_write::work(session, device, parked),
+                Some(Way::Rings) if stands_in => Ok(End::Unmounted),
+                Some(_) => read_write::work(session, device, parked, slots),
                 None => Ok(End::Unmounted),
             })
         };
         let rings: io::Result<Vec<_>> = rings.into_iter().flatten().map(ring).collect();
-        let workers: io::Result<Vec<_>> = devices.iter().map(worker).collect();
+        let workers: io::Result<Vec<_>> =
+            devices.iter().cycle().take(devices.len() + WAITING).enumerate().map(worker).collect();
         let begun = match (&rings, &workers) {
-            (Ok(_), Ok(_)) => begin(session, device, parked),
-            _ => Ok(Next::Served),
+            (Ok(_), Ok(_)) => begin(session, device, parked, slots),
+            _ => Ok(None),
         };
         let way = match begun {
-            Ok(Next::Served) if session.has_agreed(init::OVER_IO_URING) => Some(Way::Rings),
-            Ok(Next::Served) if session.has_begun() => Some(Way::ReadWrite),
+            Ok(None) if session.has_agreed(init::OVER_IO_URING) => Some(Way::Rings),
+            Ok(None) if session.has_begun() => Some(Way::ReadWrite),
             _ => None,
         };
         gate.open(way);
         let (rings, workers) = (rings?, workers?);
-        if let Next::Ended(end) = begun? {
+        if let Some(end) = begun? {
             return Ok(end);
         }
         ready();
@@ -92,16 +96,21 @@ pub fn serve<F: Filesystem + 'static>(
 }
 
 /// Serves INIT, which comes before everything else: what is agreed on says how the rest comes.
+/// Gives the end if it came first.
 fn begin<F: Filesystem + 'static>(
     session: &Session<F>,
     device: &Arc<OwnedFd>,
     parked: &Parked<F>,
-) -> io::Result<Next> {
-    match Buffers::new(session.scratch()).serve_one(session, device, parked)? {
-        Next::Served if !session.has_begun() => {
-            Err(io::Error::other("this kernel does not offer what is needed"))
-        }
-        next => Ok(next),
+    slots: &Slots,
+) -> io::Result<Option<End>> {
+    let mut buffers = Buffers::new(session.scratch());
+    match buffers.read(device)? {
+        Read::Ended(end) => return Ok(Some(end)),
+        Read::Request(len) => buffers.serve(len, session, device, parked, slots),
+    }
+    match session.has_begun() {
+        true => Ok(None),
+        false => Err(io::Error::other("this kernel does not offer what is needed")),
     }
 }
 

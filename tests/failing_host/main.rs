@@ -13,7 +13,7 @@ mod storage;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ferryfs_bench::{Client, Daemon, Guest, LINUX_6_18, Setup};

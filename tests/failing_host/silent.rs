@@ -179,6 +179,44 @@ fn a_mount_that_was_silent_from_the_beginning_holds_up_nobody_else() {
 }
 
 #[test]
+fn a_silent_server_below_a_mount_holds_up_nobody_but_those_who_ask_it() {
+    if cannot_mount("failing_host::silent::mount") {
+        return;
+    }
+    for way in ["--io-uring=off", "--io-uring=auto"] {
+        let place = Place::new();
+        let (share, at) = (place.dir("share"), place.dir("at"));
+        fs::write(share.join("local"), "here").unwrap();
+        let server = Server::on(&place, "share/remote");
+        let mut command = Command::new(ferryfs());
+        command.args(["mount", "--cache=never", "--threads=2", way]).arg(&share).arg(&at);
+        let process = Process::start(command).unwrap();
+        process.wait_for_line("Mounted", LONG).unwrap();
+        // Names that are known are asked for by everybody who uses them.
+        assert_eq!(fs::read(at.join("remote/file")).unwrap(), b"far away");
+        server.stop();
+        let ask =
+            |_| Command::new("cat").arg(at.join("remote/file")).stdout(Stdio::piped()).spawn();
+        let waiting: Vec<_> = (0..8).map(ask).collect();
+        // All of them are on their way, and more than there are threads for ordinary requests.
+        for pid in waiting.iter().map(|child| child.as_ref().unwrap().id()) {
+            wait_until("it waits", || {
+                let stack = fs::read_to_string(format!("/proc/{pid}/stack")).unwrap();
+                stack.contains("request_wait_answer")
+            });
+        }
+        let read = Command::new("timeout").arg("10").arg("cat").arg(at.join("local")).output();
+        server.go_on();
+        let read = read.unwrap();
+        for child in waiting {
+            assert_eq!(child.unwrap().wait_with_output().unwrap().stdout, b"far away");
+        }
+        unmount(&at, UnmountFlags::DETACH).unwrap();
+        assert_eq!(read.stdout, b"here", "{way}");
+    }
+}
+
+#[test]
 fn a_server_that_dies_fails_what_waits_for_it_and_may_come_back() {
     if cannot_serve("failing_host::silent::dead") {
         return;

@@ -103,7 +103,7 @@ pub(in super::super) struct MountSettings {
     #[command(flatten)]
     pub(super) sandbox: SandboxOptions,
 
-    /// Threads that serve requests [default: one a CPU]
+    /// Threads that serve requests, besides those that wait for storage [default: one a CPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) threads: Option<u16>,
 
