@@ -6,6 +6,8 @@
 #[path = "../fuzz/bodies/mutate.rs"]
 mod mutate;
 
+mod sync;
+
 pub mod mem;
 
 pub mod rights;

@@ -23,7 +23,7 @@ fn sources(dir: &Path) -> String {
 
 fn all_sources() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    ["tests", "src", "fuzz/bodies"].map(|folder| sources(&root.join(folder))).concat()
+    ["tests", "src", "fuzz/bodies", "proofs"].map(|folder| sources(&root.join(folder))).concat()
 }
 
 #[test]

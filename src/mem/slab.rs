@@ -16,8 +16,11 @@ use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use crate::sync::atomic::{AtomicPtr, AtomicU64, fence};
+use crate::sync::{Mutex, MutexGuard};
 
 const INDEX_BITS: u32 = 26;
 const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
@@ -25,8 +28,12 @@ const REMOVED: u64 = 1 << 25;
 const PIN: u64 = 1;
 const PINS: u64 = REMOVED - 1;
 
-const BLOCK: usize = 1024;
-const BLOCKS: usize = if cfg!(miri) { 64 } else { 1 << (INDEX_BITS - BLOCK.trailing_zeros()) };
+const BLOCK: usize = if cfg!(loom) { 64 } else { 1024 };
+const BLOCKS: usize = match () {
+    () if cfg!(loom) => 1,
+    () if cfg!(miri) => 64,
+    () => 1 << (INDEX_BITS - BLOCK.trailing_zeros()),
+};
 const PAGE: usize = 4096;
 
 struct Slot<T> {
@@ -189,6 +196,14 @@ impl<T> Slab<T> {
         if slots.is_null() {
             handle_alloc_error(Self::layout());
         }
+        if cfg!(loom) {
+            // There an atomic is more than a number.
+            for at in 0..BLOCK {
+                let value = UnsafeCell::new(MaybeUninit::uninit());
+                // SAFETY: inside the block, which is ours alone.
+                unsafe { slots.add(at).write(Slot { state: AtomicU64::new(0), value }) };
+            }
+        }
         self.blocks[block].store(slots, Ordering::Release);
     }
 
@@ -201,7 +216,7 @@ impl<T> Slab<T> {
     /// Returns the memory of a block without values; its slots stay readable, as zeros.
     fn release(&self, block: usize) {
         let slots = self.blocks[block].load(Ordering::Relaxed);
-        if cfg!(not(miri)) {
+        if cfg!(not(any(miri, loom))) {
             // SAFETY: the pages are the block's own. Every slot's state is 0 already and values
             // of free slots are never read, so that replacing the bytes by zeros changes nothing.
             unsafe { libc::madvise(slots.cast(), Self::layout().size(), libc::MADV_DONTNEED) };
@@ -266,7 +281,7 @@ impl<T> Drop for Slab<T> {
                 // and a slot with a state holds a value.
                 unsafe {
                     let slot = &mut *slots.add(at);
-                    if *slot.state.get_mut() != 0 {
+                    if slot.state.load(Ordering::Relaxed) != 0 {
                         slot.value.get_mut().assume_init_drop();
                     }
                 }
@@ -321,7 +336,7 @@ impl<T> Drop for Pin<'_, T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use std::sync::Arc;
