@@ -6,6 +6,7 @@
 //! anyway, and the guest's open files are ours.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,44 +27,92 @@ const MOST_HANDLES: usize = 1 << 10;
 /// The end of a range without end.
 const TO_THE_END: u64 = i64::MAX.cast_unsigned();
 
-/// Everything that is locked.
+/// Everything that is locked. Nothing is asked of a file system while the table is held, not even
+/// to close a file: the server of one may never answer.
 #[derive(Default)]
 pub(super) struct Locks {
-    owners: Mutex<HashMap<(NodeId, u64), Owner>>,
+    owners: Mutex<HashMap<Key, Owner>>,
     /// Ranges that all of them have locked.
     ranges: Arc<AtomicUsize>,
 }
 
+/// An inode, and who locks it.
+type Key = (NodeId, u64);
+
 /// What one owner has locked of one inode.
 struct Owner {
-    file: Fd,
+    locked: Arc<Locked>,
     /// Through which of the guest's open files: when one is released its locks go. Those of a
     /// process go earlier, when it closes any descriptor of the file.
     handles: Vec<Handle>,
-    ranges: Ranges,
+}
+
+struct Locked {
+    file: Fd,
+    /// Held while the file's locks are changed, so that they are what is written here.
+    ranges: Mutex<Ranges>,
 }
 
 impl Locks {
-    fn owners(&self) -> MutexGuard<'_, HashMap<(NodeId, u64), Owner>> {
+    fn owners(&self) -> MutexGuard<'_, HashMap<Key, Owner>> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, key: Key) -> Option<Arc<Locked>> {
+        self.owners().get(&key).map(|owner| owner.locked.clone())
+    }
+
+    /// Makes an owner who locks through `file`, unless somebody was faster.
+    fn add(&self, key: Key, file: Fd) -> Arc<Locked> {
+        let ranges = Mutex::new(Ranges::new(&self.ranges));
+        let new = Owner { locked: Arc::new(Locked { file, ranges }), handles: Vec::new() };
+        self.owners().entry(key).or_insert(new).locked.clone()
+    }
+
+    /// Calls `with` on an owner, unless it has gone, and perhaps another has come in its place.
+    fn with<R>(&self, key: Key, of: &Arc<Locked>, with: impl FnOnce(&mut Owner) -> R) -> Option<R> {
+        let mut owners = self.owners();
+        owners.get_mut(&key).filter(|owner| Arc::ptr_eq(&owner.locked, of)).map(with)
+    }
+
+    /// An owner has nothing locked any more. Whoever holds it keeps its file.
+    fn remove(&self, key: Key, of: &Arc<Locked>) {
+        if let Entry::Occupied(owner) = self.owners().entry(key)
+            && Arc::ptr_eq(&owner.get().locked, of)
+        {
+            owner.remove();
+        }
     }
 
     /// An open file is gone.
     pub(super) fn release(&self, node: NodeId, handle: Handle) {
         let mut owners = self.owners();
-        if !owners.is_empty() {
-            owners.retain(|(of, _), owner| *of != node || !owner.handles.contains(&handle));
+        if owners.is_empty() {
+            return;
         }
+        let goes =
+            |(of, _): &Key, owner: &mut Owner| *of == node && owner.handles.contains(&handle);
+        let gone: Vec<_> = owners.extract_if(goes).collect();
+        drop(owners);
+        drop(gone);
     }
 
     /// An owner has closed a descriptor of the inode.
     pub(super) fn flush(&self, node: NodeId, owner: u64) {
-        self.owners().remove(&(node, owner));
+        let gone = self.owners().remove(&(node, owner));
+        drop(gone);
     }
 
     /// All owners are gone.
     pub(super) fn clear(&self) {
-        self.owners().clear();
+        let gone = std::mem::take(&mut *self.owners());
+        drop(gone);
+    }
+}
+
+impl Locked {
+    fn ranges(&self) -> MutexGuard<'_, Ranges> {
+        self.ranges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -74,11 +123,9 @@ impl Passthrough {
         }
         self.file(node, handle)?;
         let mut range = to_host(&lock.range)?;
-        let owners = self.locks.owners();
-        if let Some(owner) = owners.get(&(node, lock.owner)) {
+        if let Some(owner) = self.locks.find((node, lock.owner)) {
             sys::lock(owner.file.as_fd(), libc::F_OFD_GETLK, &mut range)?;
         } else {
-            drop(owners);
             let file = self.lock_file(node)?;
             sys::lock(file.as_fd(), libc::F_OFD_GETLK, &mut range)?;
         }
@@ -94,40 +141,55 @@ impl Passthrough {
         if lock.flock {
             return sys::flock(file.as_fd(), kind);
         }
-        let mut range = to_host(&lock.range)?;
+        let range = to_host(&lock.range)?;
         let key = (node, lock.owner);
-        // Opened without the lock on the table; somebody may have been faster.
-        let known = self.locks.owners().contains_key(&key);
-        let new = match (known, kind == libc::F_UNLCK) {
-            (false, true) => return Ok(()),
-            (false, false) => Some(self.lock_file(node)?),
-            (true, _) => None,
-        };
-        let mut owners = self.locks.owners();
-        let owner = match new {
-            Some(file) => {
-                let ranges = Ranges::new(&self.locks.ranges);
-                owners.entry(key).or_insert(Owner { file, handles: Vec::new(), ranges })
+        loop {
+            let owner = match self.locks.find(key) {
+                Some(owner) => owner,
+                None if kind == libc::F_UNLCK => return Ok(()),
+                None => self.locks.add(key, self.lock_file(node)?),
+            };
+            // Who held it before us may have been the last who needed it.
+            if let Some(set) = self.set_lock_of(key, &owner, handle, (lock, range)) {
+                return set;
             }
-            None => owners.get_mut(&key).ok_or(Errno::ENOLCK)?,
-        };
-        let (start, end) = (lock.range.start, lock.range.end.min(TO_THE_END));
-        let locks_by_another = kind != libc::F_UNLCK && !owner.handles.contains(&handle);
-        if locks_by_another && owner.handles.len() == MOST_HANDLES {
-            return Err(Errno::ENOLCK);
         }
-        let set = owner.ranges.plan(Range { start, end, kind }).and_then(|change| {
+    }
+
+    /// None if the owner has gone meanwhile.
+    fn set_lock_of(
+        &self,
+        key: Key,
+        owner: &Arc<Locked>,
+        handle: Handle,
+        (lock, mut range): (&Lock, libc::flock64),
+    ) -> Option<Result<()>> {
+        let mut ranges = owner.ranges();
+        let kind = i32::from(range.l_type);
+        let locks = kind != libc::F_UNLCK;
+        let may = self.locks.with(key, owner, |owner| {
+            !locks || owner.handles.contains(&handle) || owner.handles.len() < MOST_HANDLES
+        })?;
+        if !may {
+            return Some(Err(Errno::ENOLCK));
+        }
+        let (start, end) = (lock.range.start, lock.range.end.min(TO_THE_END));
+        let set = ranges.plan(Range { start, end, kind }).and_then(|change| {
             sys::lock(owner.file.as_fd(), libc::F_OFD_SETLK, &mut range)?;
-            owner.ranges.make(change);
+            ranges.make(change);
             Ok(())
         });
-        if set.is_ok() && locks_by_another {
-            owner.handles.push(handle);
+        // Whoever has given the owner up meanwhile has given up this lock as well.
+        if ranges.is_empty() {
+            self.locks.remove(key, owner);
+        } else if set.is_ok() && locks {
+            self.locks.with(key, owner, |owner| {
+                if !owner.handles.contains(&handle) {
+                    owner.handles.push(handle);
+                }
+            });
         }
-        if owner.ranges.is_empty() {
-            owners.remove(&key);
-        }
-        set
+        Some(set)
     }
 
     /// An open file for the locks of one owner: writable if possible, since a write lock needs it.

@@ -63,6 +63,8 @@ pub(super) struct Away {
 #[derive(Default)]
 struct State {
     waiting: usize,
+    /// Nothing is to begin to wait for an event: nobody would end that.
+    ending: bool,
     finished: Vec<Finished>,
 }
 
@@ -72,12 +74,22 @@ impl Away {
         std::mem::take(&mut self.lock().finished)
     }
 
+    /// From now on and until nothing waits any more, nothing is to wait for an event.
+    fn end_waiting(&self) {
+        self.lock().ending = true;
+    }
+
+    fn is_ending(&self) -> bool {
+        self.lock().ending
+    }
+
     /// Waits until nothing waits any more.
-    pub(super) fn wait_for_all(&self) {
+    fn wait_for_all(&self) {
         let mut state = self.lock();
         while state.waiting > 0 {
             state = self.all_back.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.ending = false;
     }
 
     fn leave(&self) {
@@ -98,21 +110,30 @@ impl Away {
     }
 }
 
-/// Where requests wait, for all queues of a device.
+/// Where requests wait, for all queues of a device. A silent server may take all threads of its
+/// kind of line, and holds up none of the other.
 pub(super) struct WaitingRoom<F> {
-    /// For those that wait for storage.
-    pool: Pool,
-    /// For those that wait for a server, so that a silent one holds up no others.
-    servers: Pool,
-    retry: Arc<Retry<Job<F>>>,
+    storage: Line<F>,
+    servers: Line<F>,
     taken: Arc<AtomicUsize>,
+}
+
+/// Those that wait for storage or for servers, and then perhaps for an event.
+struct Line<F> {
+    pool: Pool,
+    retry: Arc<Retry<Job<F>>>,
+}
+
+impl<F: Filesystem + 'static> Line<F> {
+    fn new(threads: usize) -> Self {
+        Line { pool: Pool::new(threads), retry: Arc::new(Retry::new(Job::serve)) }
+    }
 }
 
 impl<F: Filesystem + 'static> WaitingRoom<F> {
     pub(super) fn new(threads: usize) -> Self {
-        let retry = Arc::new(Retry::new(Job::serve));
-        let (pool, servers) = (Pool::new(threads), Pool::new(threads));
-        WaitingRoom { pool, servers, retry, taken: Arc::default() }
+        let (storage, servers) = (Line::new(threads), Line::new(threads));
+        WaitingRoom { storage, servers, taken: Arc::default() }
     }
 
     /// Takes a request that has to wait off its queue's hands.
@@ -134,11 +155,11 @@ impl<F: Filesystem + 'static> WaitingRoom<F> {
             Wait::Storage | Wait::Server if !is_free => {
                 job.serve().into_iter().for_each(Job::give_up);
             }
-            Wait::Event => wait_for_event(&self.retry, job),
+            Wait::Event => wait_for_event(&self.storage.retry, job),
             Wait::Storage | Wait::Server => {
-                let retry = self.retry.clone();
-                let pool = if wait == Wait::Server { &self.servers } else { &self.pool };
-                pool.run(move || {
+                let line = if wait == Wait::Server { &self.servers } else { &self.storage };
+                let retry = line.retry.clone();
+                line.pool.run(move || {
                     if let Some(job) = job.serve() {
                         wait_for_event(&retry, job);
                     }
@@ -150,15 +171,26 @@ impl<F: Filesystem + 'static> WaitingRoom<F> {
     /// Ends the waiting of a queue's requests: those that storage will end are waited for, the
     /// others are given up.
     pub(super) fn clear(&self, queue: &Arc<Queue>) {
-        for job in self.retry.take(|job| Arc::ptr_eq(&job.queue, queue)) {
-            job.give_up();
+        queue.away.end_waiting();
+        for line in [&self.storage, &self.servers] {
+            give_up_all(&line.retry, queue);
         }
         queue.away.wait_for_all();
     }
 }
 
 fn wait_for_event<F: Filesystem + 'static>(retry: &Retry<Job<F>>, job: Job<F>) {
-    if let Err(job) = retry.add(job) {
+    let queue = job.queue.clone();
+    match retry.add(job) {
+        Err(job) => job.give_up(),
+        // Looked at when the job can be found: who ends the waiting may have looked for it before.
+        Ok(()) if queue.away.is_ending() => give_up_all(retry, &queue),
+        Ok(()) => {}
+    }
+}
+
+fn give_up_all<F: Filesystem + 'static>(retry: &Retry<Job<F>>, queue: &Arc<Queue>) {
+    for job in retry.take(|job| Arc::ptr_eq(&job.queue, queue)) {
         job.give_up();
     }
 }

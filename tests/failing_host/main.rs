@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod descriptors;
+mod far_locks;
 mod faulty;
 mod full;
 mod kills;

@@ -10,34 +10,38 @@ use super::faulty::{SILENCE, Served};
 use super::*;
 
 /// A directory with a file, served over /dev/fuse by a process that can be stopped.
-struct Server {
+pub(super) struct Server {
     process: Process,
     at: PathBuf,
 }
 
 impl Server {
     fn on(place: &Place, at: &str) -> Self {
+        Self::with(&[], place, at)
+    }
+
+    pub(super) fn with(args: &[&str], place: &Place, at: &str) -> Self {
         let (source, at) = (place.dir("source"), place.dir(at));
         fs::write(source.join("file"), "far away").unwrap();
         let mut command = Command::new(ferryfs());
-        command.args(["mount", "--cache=never", "--io-uring=off"]).arg(source).arg(&at);
+        command.args(["mount", "--cache=never", "--io-uring=off"]).args(args).arg(source).arg(&at);
         let process = Process::start(command).unwrap();
         process.wait_for_line("Mounted", LONG).unwrap();
         Server { process, at }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(super) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.process.serving()).unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
     }
 
-    fn stop(&self) {
+    pub(super) fn stop(&self) {
         self.signal(Signal::STOP);
         let status = self.process.proc("status");
         wait_until("it is stopped", || fs::read_to_string(&status).unwrap().contains("State:\tT"));
     }
 
-    fn go_on(&self) {
+    pub(super) fn go_on(&self) {
         self.signal(Signal::CONT);
     }
 }
@@ -49,17 +53,17 @@ impl Drop for Server {
 }
 
 /// A queue with many requests on their way.
-struct Line {
+pub(super) struct Line {
     queue: Queue,
     sent: Vec<(u16, u64, Frame)>,
 }
 
 impl Line {
-    fn new(machine: &mut Machine, index: usize) -> Self {
+    pub(super) fn new(machine: &mut Machine, index: usize) -> Self {
         Line { queue: machine.guest.queue(index).unwrap(), sent: Vec::new() }
     }
 
-    fn send(&mut self, opcode: Opcode, node: u64, args: &[u8], reply: usize) {
+    pub(super) fn send(&mut self, opcode: Opcode, node: u64, args: &[u8], reply: usize) {
         let mut frame = Frame::new(self.queue.region(), Layout::Linux, (4096, 4096)).unwrap();
         let unique = Client::next_unique();
         let request =
@@ -70,7 +74,7 @@ impl Line {
         self.sent.push((head, unique, frame));
     }
 
-    fn getattr(&mut self, node: u64) {
+    pub(super) fn getattr(&mut self, node: u64) {
         self.send(Opcode::Getattr, node, GetattrIn::new_zeroed().as_bytes(), 104);
     }
 
@@ -89,12 +93,12 @@ impl Line {
     }
 
     /// Expects that the last request is answered before all that are older.
-    fn expect_last(&mut self) {
+    pub(super) fn expect_last(&mut self) {
         let (head, ..) = *self.sent.last().unwrap();
         assert_eq!(self.next(), (head, 0));
     }
 
-    fn expect_rest(&mut self, mut is_right: impl FnMut(i32) -> bool) {
+    pub(super) fn expect_rest(&mut self, mut is_right: impl FnMut(i32) -> bool) {
         while !self.sent.is_empty() {
             let (_, error) = self.next();
             assert!(is_right(error), "{error}");
