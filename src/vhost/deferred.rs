@@ -231,7 +231,7 @@ impl<F: Filesystem> Job<F> {
     fn finish(self, written: u32) -> Option<Self> {
         let Job { queue, head, buffers, .. } = self;
         queue.away.come_back(Finished { head, written, buffers });
-        queue.look();
+        queue.gate.ask_for_attention();
         None
     }
 }

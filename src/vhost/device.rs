@@ -132,6 +132,6 @@ impl<F: Filesystem + 'static> Device<F> {
 
 impl<F> Drop for Device<F> {
     fn drop(&mut self) {
-        self.queues.iter().for_each(|queue| queue.end());
+        self.queues.iter().for_each(|queue| queue.gate.end());
     }
 }

@@ -68,7 +68,7 @@ impl<F: Filesystem + 'static> Frontend<F> {
         let regions = Arc::new(change(&now).ok_or(Error::InvalidParam)?);
         self.device.shared.terms.change(|terms| terms.regions = regions);
         // Idle queues let go of memory that is gone.
-        self.device.queues.iter().for_each(|queue| queue.look());
+        self.device.queues.iter().for_each(|queue| queue.gate.ask_for_attention());
         Ok(())
     }
 
@@ -134,7 +134,7 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
         });
         if !state.protocol_features {
             for queue in &self.device.queues {
-                queue.change(|setup| setup.enabled = true);
+                queue.gate.change(|setup| setup.enabled = true);
             }
         }
         Ok(())
@@ -188,7 +188,7 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
             return Err(Error::InvalidParam);
         }
         let size = u16::try_from(num).map_err(|_| Error::InvalidParam)?;
-        queue.at_rest(|setup| setup.ring.size = size);
+        queue.gate.at_rest(|setup| setup.ring.size = size);
         Ok(())
     }
 
@@ -216,10 +216,10 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
         let same = |ring: &RingSetup| (ring.desc, ring.avail, ring.used) == (desc, avail, used);
         if queue.is_running_at(same) {
             // Only logging begins or ends; a request that takes long must not hold that up.
-            queue.change(|setup| setup.log_at = logged.then_some(log));
+            queue.gate.change(|setup| setup.log_at = logged.then_some(log));
             return Ok(());
         }
-        queue.at_rest(|setup| {
+        queue.gate.at_rest(|setup| {
             let mut ring = setup.ring;
             (ring.desc, ring.avail, ring.used) = (desc, avail, used);
             // SET_VRING_BASE tells only how far the guest got; how far we did is in the ring.
@@ -233,7 +233,7 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
 
     fn set_vring_base(&self, index: u32, base: u32) -> Result<()> {
         let next_avail = u16::try_from(base).map_err(|_| Error::InvalidParam)?;
-        self.queue(index)?.at_rest(|setup| setup.ring.next_avail = next_avail);
+        self.queue(index)?.gate.at_rest(|setup| setup.ring.next_avail = next_avail);
         Ok(())
     }
 
@@ -246,7 +246,7 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
     /// Starts the ring: front-ends need not kick first.
     fn set_vring_kick(&self, index: u8, fd: Option<File>) -> Result<()> {
         let queue = self.queue(index.into())?;
-        queue.change(|setup| {
+        queue.gate.change(|setup| {
             setup.kick = fd.map(|fd| Arc::new(fd.into()));
             setup.started = true;
         });
@@ -255,13 +255,13 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
 
     fn set_vring_call(&self, index: u8, fd: Option<File>) -> Result<()> {
         let queue = self.queue(index.into())?;
-        queue.change(|setup| setup.call = fd.map(|fd| Arc::new(fd.into())));
+        queue.gate.change(|setup| setup.call = fd.map(|fd| Arc::new(fd.into())));
         Ok(())
     }
 
     fn set_vring_err(&self, index: u8, fd: Option<File>) -> Result<()> {
         let queue = self.queue(index.into())?;
-        queue.change(|setup| setup.error = fd.map(|fd| Arc::new(fd.into())));
+        queue.gate.change(|setup| setup.error = fd.map(|fd| Arc::new(fd.into())));
         Ok(())
     }
 
@@ -269,7 +269,7 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
         if !self.state().protocol_features {
             return Err(Error::InactiveFeature(VhostUserVirtioFeatures::PROTOCOL_FEATURES));
         }
-        self.queue(index)?.change(|setup| setup.enabled = enable);
+        self.queue(index)?.gate.change(|setup| setup.enabled = enable);
         Ok(())
     }
 

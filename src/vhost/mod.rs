@@ -9,6 +9,7 @@ mod deferred;
 mod device;
 mod event;
 mod frontend;
+mod gate;
 mod idle;
 mod log;
 mod lost;

@@ -1,19 +1,14 @@
 //! One virtqueue and the thread that serves it.
-//!
-//! The thread serves by a copy of the ring's setup. When that changes it is told by `attention`
-//! and comes to the gate for a new one before its next request; for some changes the front-end's
-//! thread waits there for it.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::bounce;
 use super::deferred::{Away, Finished, WaitingRoom};
-use super::event::Event;
+use super::gate::Gate;
 use super::idle::{Idle, Poll};
 use super::lost;
 use super::memory::{Kept, Regions};
@@ -51,27 +46,9 @@ pub(super) struct Shared<F> {
 /// One virtqueue.
 pub(super) struct Queue {
     index: usize,
-    gate: Mutex<Gate>,
-    passed: Condvar,
-    /// Somebody is at the gate, or something has come back: the thread is to look.
-    attention: AtomicBool,
-    /// Wakes the thread when it sleeps.
-    pub(super) wake: Event,
+    pub(super) gate: Gate,
     /// Requests that wait elsewhere.
     pub(super) away: Away,
-}
-
-#[derive(Default)]
-struct Gate {
-    setup: Setup,
-    /// The thread is between the gate and the gate.
-    serving: bool,
-    /// So many want the ring to rest.
-    holds: usize,
-    /// The thread serves by an older setup.
-    changed: bool,
-    has_thread: bool,
-    ended: bool,
 }
 
 /// Why serving a ring came to an end.
@@ -89,83 +66,56 @@ enum Ended {
 
 impl Queue {
     pub(super) fn new(index: usize) -> io::Result<Self> {
-        Ok(Queue {
-            index,
-            gate: Mutex::default(),
-            passed: Condvar::new(),
-            attention: AtomicBool::new(false),
-            wake: Event::new()?,
-            away: Away::default(),
-        })
-    }
-
-    /// Changes what may change while the ring is served: all but where it is and how far it got.
-    /// The thread takes it up before its next request.
-    pub(super) fn change(&self, change: impl FnOnce(&mut Setup)) {
-        let mut gate = self.lock();
-        change(&mut gate.setup);
-        gate.changed = true;
-        drop(gate);
-        self.look();
-        self.passed.notify_all();
+        Ok(Queue { index, gate: Gate::new()?, away: Away::default() })
     }
 
     /// True if the ring is started, and where `is_it` says.
     pub(super) fn is_running_at(&self, is_it: impl FnOnce(&RingSetup) -> bool) -> bool {
-        let gate = self.lock();
-        gate.setup.started && is_it(&gate.setup.ring)
+        self.gate.read(|setup| setup.started && is_it(&setup.ring))
     }
 
     /// What the queue has carried.
     pub(super) fn counts(&self) -> Arc<QueueCounts> {
-        self.lock().setup.counts.clone()
-    }
-
-    /// Runs `change` on the setup while no request is being served by the queue's thread.
-    pub(super) fn at_rest<R>(&self, change: impl FnOnce(&mut Setup) -> R) -> R {
-        let mut gate = self.hold();
-        let changed = change(&mut gate.setup);
-        self.release(gate);
-        changed
+        self.gate.read(|setup| setup.counts.clone())
     }
 
     /// Stops the ring for the guest to go on with it later: requests that were begun finish first,
     /// and their replies are given. Returns how far the guest got.
     pub(super) fn stop<F: Filesystem + 'static>(self: &Arc<Self>, shared: &Shared<F>) -> u16 {
-        let mut gate = self.hold();
-        shared.waiting.clear(self);
-        let finished = self.away.take_finished();
-        let terms = shared.terms.get();
-        let setup = std::mem::take(&mut gate.setup);
-        let mut next_used = setup.ring.next_used;
-        if let Ok(mut ring) = Ring::new(&terms.regions, &ring_setup(&setup, &terms)) {
-            give_back(&terms, &setup, &mut ring, finished);
-            if ring.wants_signal() {
-                signal(&setup);
+        self.gate.at_rest(|now| {
+            shared.waiting.clear(self);
+            let finished = self.away.take_finished();
+            let terms = shared.terms.get();
+            let setup = std::mem::take(now);
+            let mut next_used = setup.ring.next_used;
+            if let Ok(mut ring) = Ring::new(&terms.regions, &ring_setup(&setup, &terms)) {
+                give_back(&terms, &setup, &mut ring, finished);
+                if ring.wants_signal() {
+                    signal(&setup);
+                }
+                next_used = ring.position().1;
             }
-            next_used = ring.position().1;
-        }
-        gate.setup = Setup {
-            ring: RingSetup { next_used, ..setup.ring },
-            log_at: setup.log_at,
-            error: setup.error,
-            enabled: setup.enabled,
-            counts: setup.counts,
-            ..Setup::default()
-        };
-        self.release(gate);
-        setup.ring.next_avail
+            *now = Setup {
+                ring: RingSetup { next_used, ..setup.ring },
+                log_at: setup.log_at,
+                error: setup.error,
+                enabled: setup.enabled,
+                counts: setup.counts,
+                ..Setup::default()
+            };
+            setup.ring.next_avail
+        })
     }
 
     /// Disables the ring, whose memory is the guest's again when this returns: what was begun
     /// finishes first, and nothing is given any more.
     pub(super) fn reset<F: Filesystem + 'static>(self: &Arc<Self>, shared: &Shared<F>) {
-        let mut gate = self.hold();
-        shared.waiting.clear(self);
-        drop(self.away.take_finished());
-        gate.setup.enabled = false;
-        gate.setup.counts.nothing_is_in_flight();
-        self.release(gate);
+        self.gate.at_rest(|setup| {
+            shared.waiting.clear(self);
+            drop(self.away.take_finished());
+            setup.enabled = false;
+            setup.counts.nothing_is_in_flight();
+        });
     }
 
     /// Gives a ring that has been started a thread, unless it has one.
@@ -173,46 +123,11 @@ impl Queue {
         self: &Arc<Self>,
         shared: &Arc<Shared<F>>,
     ) -> io::Result<()> {
-        let mut gate = self.lock();
-        if !gate.has_thread {
+        self.gate.start(|| {
             let (queue, shared) = (self.clone(), shared.clone());
             let thread = std::thread::Builder::new().name(format!("queue {}", self.index));
-            thread.spawn(move || queue.work(&shared))?;
-            gate.has_thread = true;
-        }
-        Ok(())
-    }
-
-    /// Lets the thread end.
-    pub(super) fn end(&self) {
-        self.lock().ended = true;
-        self.passed.notify_all();
-    }
-
-    /// Something has come back from waiting elsewhere.
-    pub(super) fn look(&self) {
-        self.attention.store(true, Ordering::Release);
-        self.wake.notify();
-    }
-
-    fn hold(&self) -> MutexGuard<'_, Gate> {
-        let mut gate = self.lock();
-        gate.holds += 1;
-        self.look();
-        while gate.serving {
-            gate = self.passed.wait(gate).unwrap_or_else(PoisonError::into_inner);
-        }
-        gate
-    }
-
-    fn release(&self, mut gate: MutexGuard<'_, Gate>) {
-        gate.holds -= 1;
-        drop(gate);
-        self.passed.notify_all();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Gate> {
-        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+            thread.spawn(move || queue.work(&shared)).map(drop)
+        })
     }
 
     fn work<F: Filesystem + 'static>(self: &Arc<Self>, shared: &Shared<F>) {
@@ -220,7 +135,7 @@ impl Queue {
         // Queue 0 carries FORGETs, and the others requests.
         let mut idle =
             if self.index == 0 { Idle::Gather } else { Idle::Poll(Poll::new(shared.poll)) };
-        while let Some(mut setup) = self.enter() {
+        while let Some(mut setup) = self.gate.enter() {
             let serve = || self.serve(shared, &mut setup, &mut scratch, &mut idle);
             let served = catch_unwind(AssertUnwindSafe(serve)).unwrap_or(Err(Broken::Bug));
             lost::report();
@@ -231,29 +146,11 @@ impl Queue {
                 );
                 notify(setup.error.as_ref());
             }
-            let mut gate = self.lock();
-            gate.setup.ring.next_avail = setup.ring.next_avail;
-            gate.setup.ring.next_used = setup.ring.next_used;
-            gate.setup.started &= served.is_ok();
-            gate.serving = false;
-            drop(gate);
-            self.passed.notify_all();
-        }
-    }
-
-    /// Waits at the gate until the ring may be served. None at the end.
-    fn enter(&self) -> Option<Setup> {
-        let mut gate = self.lock();
-        loop {
-            if gate.ended {
-                return None;
-            }
-            if gate.holds == 0 && gate.setup.started && gate.setup.enabled {
-                gate.serving = true;
-                gate.changed = false;
-                return Some(gate.setup.clone());
-            }
-            gate = self.passed.wait(gate).unwrap_or_else(PoisonError::into_inner);
+            self.gate.leave(|now| {
+                now.ring.next_avail = setup.ring.next_avail;
+                now.ring.next_used = setup.ring.next_used;
+                now.started &= served.is_ok();
+            });
         }
     }
 
@@ -281,15 +178,15 @@ impl Queue {
                     Ok(Ended::Slow) => true,
                     _ => break ended,
                 };
-                let is_wanted = || ring.has_request() || self.attention.load(Ordering::Relaxed);
+                let is_wanted = || ring.has_request() || self.gate.has_call();
                 // Who waits for storage needs the processor, and what comes next takes long.
-                if !is_slow && idle.look(&self.wake, ring.position() != begun, is_wanted) {
+                if !is_slow && idle.look(&self.gate.wake, ring.position() != begun, is_wanted) {
                     continue;
                 }
                 if ring.ask_for_kick() {
                     lost::report();
                     setup.counts.sleeps.add(1);
-                    let sleep = || self.wake.wait_or(setup.kick.as_deref());
+                    let sleep = || self.gate.wake.wait_or(setup.kick.as_deref());
                     if is_slow { sleep() } else { idle.sleep(sleep) }
                 }
                 ring.refuse_kicks();
@@ -313,11 +210,9 @@ impl Queue {
         let mut idle = Ended::Idle;
         let ended = loop {
             // Taken back before anything is looked at: who asks for it later is not overlooked.
-            if self.attention.load(Ordering::Relaxed)
-                && self.attention.swap(false, Ordering::Acquire)
-            {
+            if self.gate.take_call() {
                 give_back(terms, setup, ring, self.away.take_finished());
-                if self.is_wanted() {
+                if self.gate.is_wanted() {
                     break Ok(Ended::Wanted);
                 }
             }
@@ -375,12 +270,6 @@ impl Queue {
             signal(setup);
         }
         ended
-    }
-
-    /// True if somebody is at the gate.
-    fn is_wanted(&self) -> bool {
-        let gate = self.lock();
-        gate.holds > 0 || gate.changed || gate.ended
     }
 }
 
