@@ -243,4 +243,146 @@ mod tests {
         assert_eq!(Output::new(&[]).put_bytes(&[0]), Err(Short));
         assert!(Output::new(&[]).split_off(16).is_err());
     }
+
+    /// Lengths of the runs of a message: every list of up to four that have up to two bytes.
+    fn layouts() -> Vec<Vec<usize>> {
+        let mut all = vec![Vec::new()];
+        let mut begun = 0;
+        for _ in 0..if cfg!(miri) { 2 } else { 4 } {
+            let longer = all[begun..].iter().flat_map(|list| {
+                [0, 1, 2].map(|len| list.iter().copied().chain([len]).collect::<Vec<usize>>())
+            });
+            let longer: Vec<_> = longer.collect();
+            begun = all.len();
+            all.extend(longer);
+        }
+        all
+    }
+
+    /// What can be done to a message, with a number of bytes.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Step {
+        Next(usize),
+        Truncate(usize),
+        Split(usize),
+    }
+
+    /// Every three steps of these kinds, with up to five bytes each.
+    fn every_three(kinds: &[fn(usize) -> Step], mut with: impl FnMut(&[Step; 3])) {
+        let steps: Vec<_> = (0..if cfg!(miri) { 2 } else { 6 })
+            .flat_map(|n| kinds.iter().map(move |kind| kind(n)))
+            .collect();
+        for &a in &steps {
+            for &b in &steps {
+                steps.iter().for_each(|&c| with(&[a, b, c]));
+            }
+        }
+    }
+
+    /// The same message in one run.
+    struct Flat {
+        bytes: Vec<u8>,
+        window: std::ops::Range<usize>,
+    }
+
+    impl Flat {
+        fn new(bytes: Vec<u8>) -> Self {
+            Flat { window: 0..bytes.len(), bytes }
+        }
+
+        fn next(&mut self, count: usize) -> Result<std::ops::Range<usize>, Short> {
+            let start = self.window.start;
+            if count > self.window.len() {
+                return Err(Short);
+            }
+            self.window.start += count;
+            Ok(start..start + count)
+        }
+
+        fn truncate(&mut self, len: usize) {
+            self.window.end = self.window.end.min(self.window.start + len);
+        }
+    }
+
+    fn cut<'a>(mut bytes: &'a mut [u8], layout: &[usize]) -> Vec<Segment<'a>> {
+        let runs = layout.iter().map(|len| {
+            let (run, rest) = std::mem::take(&mut bytes).split_at_mut(*len);
+            bytes = rest;
+            Segment::from(run)
+        });
+        runs.collect()
+    }
+
+    #[test]
+    fn whatever_is_taken_is_as_from_one_run() {
+        for layout in layouts() {
+            let mut bytes: Vec<u8> = (1..).take(layout.iter().sum()).collect();
+            let mut flat = Flat::new(bytes.clone());
+            let whole = flat.window.clone();
+            let runs = cut(&mut bytes, &layout);
+            every_three(&[Step::Next, Step::Truncate], |steps| {
+                let mut input = Input::new(&runs);
+                flat.window = whole.clone();
+                for step in steps {
+                    match *step {
+                        Step::Next(count) => {
+                            let mut taken = vec![0; count];
+                            let result = input.take(&mut taken);
+                            let expected = flat.next(count);
+                            assert_eq!(result.is_ok(), expected.is_ok());
+                            let expected =
+                                expected.map_or(vec![0; count], |at| flat.bytes[at].to_vec());
+                            assert_eq!(taken, expected, "{layout:?} {steps:?}");
+                        }
+                        Step::Truncate(len) | Step::Split(len) => {
+                            input.truncate(len);
+                            flat.truncate(len);
+                        }
+                    }
+                    assert_eq!(input.len(), flat.window.len(), "{layout:?} {steps:?}");
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn whatever_is_put_is_as_into_one_run() {
+        for layout in layouts() {
+            let room = layout.iter().sum();
+            every_three(&[Step::Next, Step::Truncate, Step::Split], |steps| {
+                let (mut bytes, mut flat) = (vec![0; room], Flat::new(vec![0; room]));
+                let runs = cut(&mut bytes, &layout);
+                let (mut output, mut heads, mut filled) = (Output::new(&runs), Vec::new(), 0);
+                for (value, step) in (1..).zip(steps) {
+                    match *step {
+                        Step::Next(count) => {
+                            let expected = flat.next(count);
+                            assert_eq!(
+                                output.put_bytes(&vec![value; count]).is_ok(),
+                                expected.is_ok()
+                            );
+                            filled += expected.as_ref().map_or(0, ExactSizeIterator::len);
+                            flat.bytes[expected.unwrap_or_default()].fill(value);
+                        }
+                        Step::Truncate(len) => {
+                            output.truncate(len);
+                            flat.truncate(len);
+                        }
+                        Step::Split(count) => match (output.split_off(count), flat.next(count)) {
+                            (Ok(head), Ok(at)) => heads.push((head, at)),
+                            (head, at) => assert!(head.is_err() && at.is_err()),
+                        },
+                    }
+                    let found = (output.room(), output.filled());
+                    assert_eq!(found, (flat.window.len(), filled), "{layout:?} {steps:?}");
+                }
+                for (mut head, at) in heads {
+                    assert_eq!(head.put_bytes(&vec![9; at.len() + 1]), Err(Short));
+                    head.put_bytes(&vec![9; at.len()]).unwrap();
+                    flat.bytes[at].fill(9);
+                }
+                assert_eq!(bytes, flat.bytes, "{layout:?} {steps:?}");
+            });
+        }
+    }
 }
