@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zerocopy::FromBytes;
 
@@ -28,8 +28,16 @@ pub(super) struct Parked<F: Filesystem + 'static> {
     pool: Pool,
     /// For those that wait for a server, so that a silent one holds up no others.
     servers: Pool,
-    /// Requests that were to be interrupted and were not here: perhaps they are on their way.
-    early: Mutex<VecDeque<u64>>,
+    notes: Mutex<Notes>,
+}
+
+/// For requests that are on their way here.
+#[derive(Default)]
+struct Notes {
+    /// To be interrupted, and not found: perhaps they come later.
+    early: VecDeque<u64>,
+    /// Nobody is to wait any more.
+    ended: bool,
 }
 
 /// A request, and the way by which it came.
@@ -51,7 +59,7 @@ impl<F: Filesystem + 'static> Parked<F> {
     pub(super) fn new(session: &Arc<Session<F>>) -> Self {
         let retry = Retry::new(Job::serve);
         let (pool, servers) = (Pool::new(WAITING), Pool::new(WAITING));
-        Parked { session: session.clone(), retry, pool, servers, early: Mutex::default() }
+        Parked { session: session.clone(), retry, pool, servers, notes: Mutex::default() }
     }
 
     /// Keeps a request that came by a ring and has to wait.
@@ -78,19 +86,27 @@ impl<F: Filesystem + 'static> Parked<F> {
     }
 
     fn park(&self, job: Job<F>) {
-        // Looked at under the lock under which interruptions are noted, so that none is missed.
-        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = early.iter().position(|unique| *unique == job.unique) {
-            early.remove(at);
+        // Looked at under the lock under which they are made, so that none is missed.
+        let mut notes = self.notes();
+        if let Some(at) = notes.early.iter().position(|unique| *unique == job.unique) {
+            notes.early.remove(at);
             return job.give_up(Errno::EINTR);
+        }
+        if notes.ended {
+            return job.give_up(Errno::ENOLCK);
         }
         if let Err(job) = self.retry.add(job) {
             job.give_up(Errno::ENOLCK);
         }
     }
 
-    /// Ends the waiting of all, when nobody waits for the replies any more.
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the waiting of all for ever, when nobody waits for the replies any more.
     pub(super) fn clear(&self) {
+        self.notes().ended = true;
         self.retry.take(|_| true).into_iter().for_each(|job| job.give_up(Errno::ENOLCK));
     }
 
@@ -103,15 +119,15 @@ impl<F: Filesystem + 'static> Parked<F> {
         let Ok((InterruptIn { unique }, _)) = InterruptIn::read_from_prefix(body) else {
             return true;
         };
-        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut notes = self.notes();
         let found = self.retry.take(|job| job.unique == unique);
         if found.is_empty() {
-            if early.len() == EARLY {
-                early.pop_front();
+            if notes.early.len() == EARLY {
+                notes.early.pop_front();
             }
-            early.push_back(unique);
+            notes.early.push_back(unique);
         }
-        drop(early);
+        drop(notes);
         found.into_iter().for_each(|job| job.give_up(Errno::EINTR));
         true
     }
@@ -176,5 +192,68 @@ impl<F: Filesystem> Job<F> {
 
     fn give_up(self, error: Errno) {
         self.carried.answer(&self.session, |input, output| give_up(input, output, error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use zerocopy::{FromZeros, IntoBytes};
+
+    use super::*;
+    use crate::fuse::abi::{InitIn, LkIn, OutHeader};
+    use crate::fuse::flags::init;
+    use crate::fuse::{Carrier, Handle, Lock, NodeId, Result};
+
+    /// Somebody else has all the locks.
+    struct Locked;
+
+    impl Filesystem for Locked {
+        fn wanted(&self) -> u64 {
+            init::POSIX_LOCKS
+        }
+
+        fn setlk(&self, _: NodeId, _: Handle, _: &Lock) -> Result<()> {
+            Err(Errno::EAGAIN)
+        }
+    }
+
+    fn request(opcode: Opcode, arg: &[u8]) -> Vec<u8> {
+        let len = u32::try_from(size_of::<InHeader>() + arg.len()).unwrap();
+        let opcode = opcode as u32;
+        let head = InHeader { len, opcode, unique: 7, nodeid: 1, ..InHeader::new_zeroed() };
+        [head.as_bytes(), arg].concat()
+    }
+
+    #[test]
+    fn who_comes_to_wait_when_all_waiting_was_ended_does_not_wait() {
+        let session = Arc::new(Session::new(Locked, Carrier::DEV));
+        let flags = u32::try_from(init::POSIX_LOCKS).unwrap();
+        let arg = InitIn { major: 7, minor: 31, max_readahead: 0, flags };
+        let (mut begin, mut reply) = (request(Opcode::Init, arg.as_bytes()), [0; 256]);
+        let (input, output) = ([Segment::from(&mut begin[..])], [Segment::from(&mut reply[..])]);
+        let (input, output) = (Input::new(&input), Output::new(&output));
+        session.serve(&mut session.scratch(), input, output, Patience::Storage);
+        assert!(session.has_begun());
+
+        let parked = Arc::new(Parked::new(&session));
+        let (device, mut kernel) = UnixStream::pair().unwrap();
+        kernel.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let device = Arc::new(OwnedFd::from(device));
+        let lock = request(Opcode::Setlkw, LkIn::new_zeroed().as_bytes());
+        let mut ends = || {
+            let mut reply = OutHeader::new_zeroed();
+            kernel.read_exact(reply.as_mut_bytes()).unwrap();
+            assert_eq!((reply.unique, reply.error), (7, -libc::ENOLCK));
+        };
+        // Waiting when it is ended, and on the way from its server.
+        parked.keep_copy(&device, &lock);
+        parked.clear();
+        ends();
+        parked.keep(Carried::Device(device, lock.into()), Wait::Server);
+        ends();
     }
 }
