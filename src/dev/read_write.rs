@@ -98,12 +98,9 @@ impl Buffers {
                 Served::Later(wait) => Some(wait),
             }
         };
-        let wait = match serve(Patience::None) {
-            Some(Wait::Storage | Wait::Server) => slots.lend(|| serve(Patience::Storage)),
-            wait => wait,
-        };
-        if wait.is_some() {
-            parked.keep_copy(device, &request[..len]);
+        let Some(wait) = serve(Patience::None) else { return };
+        if wait == Wait::Event || slots.lend(|| serve(Patience::Storage)).is_some() {
+            parked.keep_copy(device, &request[..len], wait);
         }
     }
 }

@@ -70,7 +70,7 @@ impl<J: Send + 'static> Retry<J> {
 
     /// Takes out the jobs that `which` names. One that is being tried just now is waited for; an
     /// attempt must not depend on who calls this.
-    pub fn take(&self, mut which: impl FnMut(&J) -> bool) -> Vec<J> {
+    pub fn take(&self, which: impl FnMut(&J) -> bool) -> Vec<J> {
         let mut state = self.shared.lock();
         state.takers += 1;
         while state.trying {
@@ -78,7 +78,18 @@ impl<J: Send + 'static> Retry<J> {
         }
         state.takers -= 1;
         self.shared.changed.notify_all();
-        let taken = state.waiting.extract_if(.., |waiting| which(&waiting.job));
+        state.take(which)
+    }
+
+    /// The same but for one that is being tried just now.
+    pub fn take_resting(&self, which: impl FnMut(&J) -> bool) -> Vec<J> {
+        self.shared.lock().take(which)
+    }
+}
+
+impl<J> State<J> {
+    fn take(&mut self, mut which: impl FnMut(&J) -> bool) -> Vec<J> {
+        let taken = self.waiting.extract_if(.., |waiting| which(&waiting.job));
         taken.map(|waiting| waiting.job).collect()
     }
 }
