@@ -80,7 +80,7 @@ fn a_request_that_makes_us_panic_gets_eio_and_the_device_lives() {
         let server = scope.spawn(|| {
             let (stream, _) = listener.accept().unwrap();
             let session = Session::new(Buggy, Carrier::VIRTIO).into();
-            vhost::serve(stream, session, config, (&vhost::Traffic::default(), None))
+            vhost::serve(stream, session, config, (&vhost::Traffic::default(), None, None))
         });
         let mut guest = Guest::connect(&socket, Setup::default()).unwrap();
         let mut hiprio = guest.client(0).unwrap();

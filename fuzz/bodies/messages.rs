@@ -114,7 +114,7 @@ pub fn messages(input: &[u8]) {
     std::thread::scope(|scope| {
         let server = scope.spawn(move || {
             let session = Session::new(Echo::default(), Carrier::VIRTIO).into();
-            vhost::serve(theirs, session, config, (&Traffic::default(), None))
+            vhost::serve(theirs, session, config, (&Traffic::default(), None, None))
         });
         if options & 1 == 0 {
             begin(&ours, &fds);

@@ -28,7 +28,7 @@ pub fn operations(input: &[u8]) {
     std::thread::scope(|scope| {
         let server = scope.spawn(move || {
             let session = Session::new(fs, Carrier::VIRTIO).into();
-            vhost::serve(theirs, session, device, (&Traffic::default(), None))
+            vhost::serve(theirs, session, device, (&Traffic::default(), None, None))
         });
         let setup = Setup { memory: vec![(0, 8 << 20)], ..Setup::default() };
         let guest = Guest::over(ours, setup).unwrap();

@@ -140,7 +140,7 @@ _ferryfs() {
 
     case "${cmd}" in
         ferryfs)
-            opts="-o -d -f -h -V --shared-dir --share --require-mountpoint --socket-path --socket-group --fd --tag --num-request-queues --thread-pool-size --poll-us --dax-window --dax-policy --readonly --no-open --cache --attr-timeout --entry-timeout --negative-timeout --no-readdirplus --readdirplus --writeback --no-writeback --allow-direct-io --no-allow-direct-io --allow-mmap --preserve-noatime --xattr --no-xattr --xattrmap --xattr-preset --posix-acl --security-label --killpriv-v2 --no-killpriv-v2 --translate-uid --translate-gid --map-owner --inode-file-handles --announce-submounts --no-announce-submounts --posix-lock --no-posix-lock --flock --no-flock --inode-limit --rlimit-nofile --sandbox --seccomp --no-landlock --modcaps --uid-map --gid-map --daemonize --control --ready-fd --log-level --syslog --log-format --migration-mode --migration-on-error --migration-verify-handles --migration-confirm-paths --print-capabilities --help --version mount ctl help"
+            opts="-o -d -f -h -V --shared-dir --share --require-mountpoint --socket-path --socket-group --fd --tag --num-request-queues --thread-pool-size --poll-us --io-uring --dax-window --dax-policy --readonly --no-open --cache --attr-timeout --entry-timeout --negative-timeout --no-readdirplus --readdirplus --writeback --no-writeback --allow-direct-io --no-allow-direct-io --allow-mmap --preserve-noatime --xattr --no-xattr --xattrmap --xattr-preset --posix-acl --security-label --killpriv-v2 --no-killpriv-v2 --translate-uid --translate-gid --map-owner --inode-file-handles --announce-submounts --no-announce-submounts --posix-lock --no-posix-lock --flock --no-flock --inode-limit --rlimit-nofile --sandbox --seccomp --no-landlock --modcaps --uid-map --gid-map --daemonize --control --ready-fd --log-level --syslog --log-format --migration-mode --migration-on-error --migration-verify-handles --migration-confirm-paths --print-capabilities --help --version mount ctl help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -180,6 +180,10 @@ _ferryfs() {
                     ;;
                 --poll-us)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --io-uring)
+                    COMPREPLY=($(compgen -W "auto on off" -- "${cur}"))
                     return 0
                     ;;
                 --dax-window)

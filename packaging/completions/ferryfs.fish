@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_ferryfs_global_optspecs
-    string join \n shared-dir= share= require-mountpoint socket-path= socket-group= fd= tag= num-request-queues= thread-pool-size= poll-us= dax-window= dax-policy= readonly no-open cache= attr-timeout= entry-timeout= negative-timeout= no-readdirplus readdirplus writeback no-writeback allow-direct-io no-allow-direct-io allow-mmap preserve-noatime xattr no-xattr xattrmap= xattr-preset= posix-acl= security-label= killpriv-v2 no-killpriv-v2 translate-uid= translate-gid= map-owner= inode-file-handles= announce-submounts no-announce-submounts posix-lock no-posix-lock flock no-flock inode-limit= rlimit-nofile= sandbox= seccomp= no-landlock modcaps= uid-map= gid-map= daemonize control= ready-fd= log-level= syslog log-format= migration-mode= migration-on-error= migration-verify-handles migration-confirm-paths print-capabilities o= d f h/help V/version
+    string join \n shared-dir= share= require-mountpoint socket-path= socket-group= fd= tag= num-request-queues= thread-pool-size= poll-us= io-uring= dax-window= dax-policy= readonly no-open cache= attr-timeout= entry-timeout= negative-timeout= no-readdirplus readdirplus writeback no-writeback allow-direct-io no-allow-direct-io allow-mmap preserve-noatime xattr no-xattr xattrmap= xattr-preset= posix-acl= security-label= killpriv-v2 no-killpriv-v2 translate-uid= translate-gid= map-owner= inode-file-handles= announce-submounts no-announce-submounts posix-lock no-posix-lock flock no-flock inode-limit= rlimit-nofile= sandbox= seccomp= no-landlock modcaps= uid-map= gid-map= daemonize control= ready-fd= log-level= syslog log-format= migration-mode= migration-on-error= migration-verify-handles migration-confirm-paths print-capabilities o= d f h/help V/version
 end
 
 function __fish_ferryfs_needs_command
@@ -33,6 +33,9 @@ complete -c ferryfs -n "__fish_ferryfs_needs_command" -l tag -d 'Mount tag to of
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l num-request-queues -d 'Request queues that the device\'s config space names' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l thread-pool-size -d 'Threads for requests that wait for storage, at most [default: 16, as with 0]' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l poll-us -d 'Microseconds for which a queue may look for the next request before it sleeps, if requests come that soon and nobody else needs the processor [default: 50, or 0 with one processor]' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l io-uring -d 'Have io_uring read what waits for storage, instead of a thread: auto (where it can be used), on (and say so if it cannot) or off' -r -f -a "auto\t''
+on\t''
+off\t''"
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l dax-window -d 'Let the guest map files into a window of this size, a power of two such as 512M, if the front-end can do that (see docs/DAX.md)' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l dax-policy -d 'Files that are mapped if the guest leaves it to us: auto (large ones, of which several fit into the window), always, never, size:N (those of N bytes or more) or glob:PATTERN (by name)' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l cache -d 'What a guest may keep in its cache: auto (a second, data while the file is unchanged), always, metadata (no data) or never' -r -f -a "auto\t''

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 
-use super::args::{self, LogOptions, Settings, Wish};
+use super::args::{self, LogOptions, Settings, When, Wish};
 use super::background::{self, Side, Starter};
 use super::control::{Report, SharedAs, Surveyed, Watched};
 use super::ctl;
@@ -21,7 +21,7 @@ use super::shares::{Keeper, Shared};
 use super::socket::{Files, Socket};
 use crate::dax::DaxWindow;
 use crate::fuse::{Carrier, Session};
-use crate::vhost::{self, DeviceConfig};
+use crate::vhost::{self, DeviceConfig, ReadRings};
 
 /// The daemon could not start: the command line, or something that it names, is wrong.
 pub(super) const EXIT_START: u8 = 2;
@@ -72,7 +72,7 @@ pub(super) fn refuse(error: &StartError) -> ExitCode {
 
 fn run(settings: Settings, starter: Option<&Starter>) -> Result<ExitCode, StartError> {
     let ready = Readiness::new(settings.ready_fd, starter)?;
-    let Settings { mut shared, socket, device, dax, share, sandbox, .. } = settings;
+    let Settings { mut shared, socket, device, io_uring, dax, share, sandbox, .. } = settings;
     let mut premises = shared.premises(share.readonly(), settings.control.is_some());
     let descriptors = share.prepare(&premises)?;
     if settings.require_mountpoint
@@ -102,7 +102,9 @@ fn run(settings: Settings, starter: Option<&Starter>) -> Result<ExitCode, StartE
         leave(starter, &mut shared).inspect_err(|_| outside.ended())?;
         premises = shared.premises(share.readonly(), settings.control.is_some());
     }
-    let carried = Carried { listener, device, asked, control, pid: std::process::id(), ready };
+    let rings = rings(io_uring, &device);
+    let carried =
+        Carried { listener, device, rings, asked, control, pid: std::process::id(), ready };
     sandbox.run(&premises, share.needs(), outside, |inside| match &shared {
         Shared::One(path) => {
             let mut files = share.open(("--shared-dir", path), descriptors, inside)?;
@@ -120,6 +122,7 @@ fn run(settings: Settings, starter: Option<&Starter>) -> Result<ExitCode, StartE
 struct Carried {
     listener: UnixListener,
     device: DeviceConfig,
+    rings: Option<ReadRings>,
     asked: PipeReader,
     control: Option<UnixListener>,
     /// By which others know the daemon.
@@ -149,7 +152,7 @@ impl Carried {
             notify.say("STATUS=Serving a front-end");
             watched.connected();
             let session = watched.session.clone();
-            vhost::serve(one, session, self.device, (&watched.traffic, window))
+            vhost::serve(one, session, self.device, (&watched.traffic, window, self.rings))
         });
         notify.say("STOPPING=1\nSTATUS=The front-end has disconnected");
         Ok(match ended {
@@ -169,6 +172,19 @@ impl Carried {
 fn leave(starter: &Starter, shared: &mut Shared) -> Result<(), StartError> {
     let left = shared.make_absolute().and_then(|()| starter.leave());
     left.map_err(|error| StartError::new("--daemonize", error, "leave it out"))
+}
+
+/// Rings for READs that wait for storage, if there are to be any and the kernel has them.
+fn rings(when: When, device: &DeviceConfig) -> Option<ReadRings> {
+    let level = match when {
+        When::Off => return None,
+        When::Auto => log::Level::Debug,
+        When::On => log::Level::Warn,
+    };
+    let report = |error: &io::Error| {
+        log::log!(level, "Reads wait for storage in threads: io_uring cannot be used ({error})");
+    };
+    ReadRings::new(device).inspect_err(report).ok()
 }
 
 /// True if a file system is mounted there.

@@ -1,6 +1,7 @@
 //! What a file system is to the protocol.
 
 use std::ffi::CStr;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use zerocopy::FromZeros;
@@ -316,6 +317,16 @@ pub trait Filesystem: Send + Sync {
         patience: Patience,
         out: &mut Output<'_>,
     ) -> Result<usize> {
+        Err(Errno::ENOSYS)
+    }
+
+    /// Runs `with` on the descriptor that [`read`](Self::read) reads this open file from.
+    fn with_file(
+        &self,
+        node: NodeId,
+        handle: Handle,
+        with: &mut dyn FnMut(BorrowedFd<'_>),
+    ) -> Result<()> {
         Err(Errno::ENOSYS)
     }
 

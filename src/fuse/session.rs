@@ -69,7 +69,7 @@ pub enum Patience {
 pub struct Scratch {
     request: Box<[u8]>,
     value: Box<[u8]>,
-    account: Arc<Account>,
+    pub(super) account: Arc<Account>,
 }
 
 impl Scratch {
@@ -343,14 +343,14 @@ fn word(input: &mut Input<'_>) -> Option<u64> {
 }
 
 /// A bug of ours must not stop the device: the request that met it fails.
-fn or_eio<T>(serve: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn or_eio<T>(serve: impl FnOnce() -> Result<T>) -> Result<T> {
     // What a request changes is behind locks that overlook a panic, or is left by its guards as
     // after any other error.
     catch_unwind(AssertUnwindSafe(serve)).unwrap_or(Err(Errno::EIO))
 }
 
 /// Puts one reply: its body by `fill`, then its header, which knows how that ended.
-fn answer(
+pub(super) fn answer(
     unique: u64,
     mut output: Output<'_>,
     fill: impl FnOnce(&mut Output<'_>) -> Result<()>,

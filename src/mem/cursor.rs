@@ -175,6 +175,16 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
+    /// Counts the next `count` bytes as put: somebody else has put them there.
+    ///
+    /// # Errors
+    /// [`Short`], with nothing counted, if there is less room.
+    pub fn has_got(&mut self, count: usize) -> Result<(), Short> {
+        self.rest.split_off(count)?;
+        self.filled += count;
+        Ok(())
+    }
+
     /// Puts a wire struct.
     ///
     /// # Errors

@@ -35,6 +35,14 @@ impl Output<'_> {
     }
 }
 
+impl Output<'_> {
+    /// Runs `with` on the room that is left, as `iovec`s and how many they are. They are there
+    /// while it runs; what they name is for as long as the segments.
+    pub fn with_iovecs<T>(&self, with: impl FnOnce(*const libc::iovec, u32) -> T) -> T {
+        with_iovecs(&self.rest, with)
+    }
+}
+
 impl Input<'_> {
     /// Writes all that is left to `file` at `offset` with the `RWF_*` flags given. Returns the
     /// bytes written: fewer than were there only if an error ended it after some progress.
@@ -70,23 +78,29 @@ fn transfer(
     io: impl Fn(*const libc::iovec, i32, i64) -> isize,
 ) -> io::Result<usize> {
     let at = i64::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    with_iovecs(cursor, |runs, count| {
+        loop {
+            let done = io(runs, count.cast_signed(), at);
+            if let Ok(done) = usize::try_from(done) {
+                return Ok(done);
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
+    })
+}
+
+fn with_iovecs<T>(cursor: &Cursor<'_>, with: impl FnOnce(*const libc::iovec, u32) -> T) -> T {
     let mut runs = [const { MaybeUninit::<Segment<'_>>::uninit() }; SegmentList::CAPACITY];
     let mut count = 0;
     for (slot, run) in runs.iter_mut().zip(cursor.runs()) {
         slot.write(run);
         count += 1;
     }
-    loop {
-        // Segment is a transparent iovec, and the first `count` are initialised.
-        let done = io(runs.as_ptr().cast::<libc::iovec>(), count, at);
-        if let Ok(done) = usize::try_from(done) {
-            return Ok(done);
-        }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-    }
+    // Segment is a transparent iovec, and the first `count` are initialised.
+    with(runs.as_ptr().cast::<libc::iovec>(), count)
 }
 
 #[cfg(test)]

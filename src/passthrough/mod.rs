@@ -214,23 +214,10 @@ impl Passthrough {
     pub fn knows(&self, node: NodeId) -> bool {
         self.inodes.get(node).is_ok()
     }
-
     /// Closes a descriptor that was not needed lately and can be opened again; false if there is
     /// none.
     pub fn give_up_descriptor(&self) -> bool {
         self.inodes.give_up_descriptor()
-    }
-
-    /// Descriptors that are held for the guest, and for its other file systems.
-    #[must_use]
-    pub fn descriptors(&self) -> usize {
-        self.inodes.open_descriptors()
-    }
-
-    /// Files and directories that the guest has open.
-    #[must_use]
-    pub fn handles(&self) -> usize {
-        self.files.len() + self.dirs.len()
     }
 }
 
@@ -362,6 +349,16 @@ impl Filesystem for Passthrough {
         out: &mut Output<'_>,
     ) -> Result<usize> {
         self.read_file(&*self.file(node, handle)?, offset, patience, out)
+    }
+
+    fn with_file(
+        &self,
+        node: NodeId,
+        handle: Handle,
+        with: &mut dyn FnMut(BorrowedFd<'_>),
+    ) -> Result<()> {
+        with(self.file(node, handle)?.as_fd());
+        Ok(())
     }
 
     fn write(

@@ -46,6 +46,18 @@ impl Passthrough {
         survey
     }
 
+    /// Descriptors that are held for the guest, and for its other file systems.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        self.inodes.open_descriptors()
+    }
+
+    /// Files and directories that the guest has open.
+    #[must_use]
+    pub fn handles(&self) -> usize {
+        self.files.len() + self.dirs.len()
+    }
+
     /// How many descriptors may be held for the guest.
     #[must_use]
     pub fn budget(&self) -> usize {

@@ -1,6 +1,7 @@
 //! Every request goes to the share that its inode is in, or is about the root.
 
 use std::ffi::CStr;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use super::root::{HANDLE, Root};
@@ -209,6 +210,15 @@ impl Filesystem for Shares {
             || Err(Errno::EBADF),
             |share, node| share.files.read(node, handle, offset, patience, out),
         )
+    }
+
+    fn with_file(
+        &self,
+        node: NodeId,
+        handle: Handle,
+        with: &mut dyn FnMut(BorrowedFd<'_>),
+    ) -> Result<()> {
+        self.at(node, || Err(Errno::EBADF), |share, node| share.files.with_file(node, handle, with))
     }
 
     fn write(

@@ -25,7 +25,7 @@ const MOST: usize = 1 << 20;
 const LEAST: usize = 64;
 
 /// What a request takes of the room.
-struct Place {
+pub(super) struct Place {
     taken: Arc<AtomicUsize>,
     pieces: usize,
 }
@@ -134,6 +134,12 @@ impl<F: Filesystem + 'static> WaitingRoom<F> {
     pub(super) fn new(threads: usize) -> Self {
         let (storage, servers) = (Line::new(threads), Line::new(threads));
         WaitingRoom { storage, servers, taken: Arc::default() }
+    }
+
+    /// A place for a request that waits somewhere else, if there is one.
+    pub(super) fn place(&self, buffers: &Kept) -> Option<Place> {
+        let (place, is_free) = Place::take(&self.taken, buffers);
+        is_free.then_some(place)
     }
 
     /// Takes a request that has to wait off its queue's hands.

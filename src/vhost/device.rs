@@ -8,6 +8,7 @@ use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatu
 
 use super::deferred::WaitingRoom;
 use super::queue::{Queue, Shared};
+use super::reads::ReadRings;
 use super::terms::CurrentTerms;
 use super::window;
 use crate::dax::{DaxWindow, Halt};
@@ -50,6 +51,13 @@ pub struct DeviceConfig {
     pub poll: Duration,
 }
 
+impl DeviceConfig {
+    /// Request queues that there are.
+    pub(super) fn queues(&self) -> usize {
+        self.cpus.clamp(4, 16).max(self.request_queues as usize)
+    }
+}
+
 /// The device: a session, its queues, and what the front-end negotiated.
 pub(super) struct Device<F> {
     config: DeviceConfig,
@@ -61,11 +69,14 @@ impl<F: Filesystem + 'static> Device<F> {
     pub(super) fn new(
         session: Arc<Session<F>>,
         config: DeviceConfig,
-        window: Option<Arc<DaxWindow>>,
+        (window, rings): (Option<Arc<DaxWindow>>, Option<ReadRings>),
     ) -> io::Result<Self> {
-        let requests = config.cpus.clamp(4, 16).max(config.request_queues as usize);
-        let queues: io::Result<_> =
-            (0..=requests).map(|index| Queue::new(index).map(Arc::new)).collect();
+        // Nothing is read by the first, which carries FORGETs.
+        let mut rings = rings.into_iter().flat_map(ReadRings::split);
+        let mut reads = |index| if index == 0 { None } else { rings.next() };
+        let queues: io::Result<_> = (0..=config.queues())
+            .map(|index| Queue::new(index, reads(index)).map(Arc::new))
+            .collect();
         let shared = Shared {
             poll: config.poll,
             session,

@@ -1,7 +1,7 @@
 //! Waking a queue's thread.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -28,18 +28,18 @@ impl Event {
         let _ = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], pause.try_into().ok().as_ref());
     }
 
-    /// Sleeps until this event or `kick`, and takes what has come of both. What a front-end gives
-    /// for a kick event may be anything.
-    pub(super) fn wait_or(&self, kick: Option<&OwnedFd>) {
+    /// Sleeps until this event, `kick` or `bell`, and takes what has come of the first two. What a
+    /// front-end gives for a kick event may be anything.
+    pub(super) fn wait_or(&self, kick: Option<&OwnedFd>, bell: Option<BorrowedFd<'_>>) {
         let look = LOOK.try_into().ok();
-        let mut waits = [PollFd::new(&self.0, PollFlags::IN), PollFd::new(&self.0, PollFlags::IN)];
-        let (waits, timeout) = match kick {
-            Some(kick) => {
-                waits[1] = PollFd::new(kick, PollFlags::IN);
-                (&mut waits[..], None)
-            }
-            None => (&mut waits[..1], look.as_ref()),
-        };
+        let wait = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let mut waits = [self.0.as_fd(); 3].map(wait);
+        let mut count = 1;
+        for fd in kick.map(AsFd::as_fd).into_iter().chain(bell) {
+            waits[count] = wait(fd);
+            count += 1;
+        }
+        let (waits, timeout) = (&mut waits[..count], look.as_ref().filter(|_| kick.is_none()));
         if let Err(error) = poll(waits, timeout)
             && error != rustix::io::Errno::INTR
         {
@@ -48,7 +48,8 @@ impl Event {
             return;
         }
         let came = |fd: &PollFd<'_>| fd.revents().contains(PollFlags::IN);
-        let (own, kicked) = (came(&waits[0]), waits.get(1).is_some_and(came));
+        let (own, kicked) = (came(&waits[0]), kick.is_some() && came(&waits[1]));
+        let rang = bell.is_some() && came(&waits[count - 1]);
         let mut count = [0; 8];
         if own {
             let _ = rustix::io::read(&self.0, &mut count);
@@ -59,7 +60,7 @@ impl Event {
                 // Not an event: then it may be ready for ever.
                 std::thread::sleep(LOOK);
             }
-        } else if !own && kick.is_some() {
+        } else if !own && !rang && kick.is_some() {
             // An error or a hang-up of what is no event.
             std::thread::sleep(LOOK);
         }

@@ -5,6 +5,7 @@ mod bounce;
 #[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/bodies/chains.rs"]
 pub mod chains;
+mod completion;
 mod deferred;
 mod device;
 mod event;
@@ -15,6 +16,7 @@ mod log;
 mod lost;
 mod memory;
 mod queue;
+mod reads;
 mod ring;
 #[cfg(test)]
 mod ring_tests;
@@ -24,5 +26,6 @@ mod traffic;
 mod window;
 
 pub use device::{DeviceConfig, MAX_REQUEST_QUEUES, Tag};
+pub use reads::ReadRings;
 pub use server::{ServeError, serve};
 pub use traffic::{QueueTotals, Traffic};

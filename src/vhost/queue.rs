@@ -3,15 +3,17 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::bounce;
+use super::completion::{complete, give_back, log_writes, notify, signal};
 use super::deferred::{Away, Finished, WaitingRoom};
 use super::gate::Gate;
 use super::idle::{Idle, Poll};
 use super::lost;
-use super::memory::{Kept, Regions};
+use super::memory::Kept;
+use super::reads::{Landed, Reads};
 use super::ring::{BadChain, Broken, Ring, RingSetup};
 use super::terms::{CurrentTerms, Terms};
 use super::traffic::QueueCounts;
@@ -47,6 +49,8 @@ pub(super) struct Shared<F> {
 pub(super) struct Queue {
     index: usize,
     pub(super) gate: Gate,
+    /// What storage reads: the thread has it while it serves, and whoever has it rest may look.
+    reads: Mutex<Option<Reads>>,
     /// Requests that wait elsewhere.
     pub(super) away: Away,
 }
@@ -65,8 +69,9 @@ enum Ended {
 }
 
 impl Queue {
-    pub(super) fn new(index: usize) -> io::Result<Self> {
-        Ok(Queue { index, gate: Gate::new()?, away: Away::default() })
+    pub(super) fn new(index: usize, reads: Option<Reads>) -> io::Result<Self> {
+        let (gate, reads) = (Gate::new()?, Mutex::new(reads));
+        Ok(Queue { index, gate, reads, away: Away::default() })
     }
 
     /// True if the ring is started, and where `is_it` says.
@@ -83,8 +88,9 @@ impl Queue {
     /// and their replies are given. Returns how far the guest got.
     pub(super) fn stop<F: Filesystem + 'static>(self: &Arc<Self>, shared: &Shared<F>) -> u16 {
         self.gate.at_rest(|now| {
+            let mut finished = self.land(shared);
             shared.waiting.clear(self);
-            let finished = self.away.take_finished();
+            finished.extend(self.away.take_finished());
             let terms = shared.terms.get();
             let setup = std::mem::take(now);
             let mut next_used = setup.ring.next_used;
@@ -111,11 +117,51 @@ impl Queue {
     /// finishes first, and nothing is given any more.
     pub(super) fn reset<F: Filesystem + 'static>(self: &Arc<Self>, shared: &Shared<F>) {
         self.gate.at_rest(|setup| {
+            drop(self.land(shared));
             shared.waiting.clear(self);
             drop(self.away.take_finished());
             setup.enabled = false;
             setup.counts.nothing_is_in_flight();
         });
+    }
+
+    /// Waits until storage has read all that it was asked to, while the thread rests; gives what is
+    /// finished.
+    fn land<F: Filesystem + 'static>(self: &Arc<Self>, shared: &Shared<F>) -> Vec<Finished> {
+        let mut finished = Vec::new();
+        let mut reads = self.reads();
+        let Some(reads) = reads.as_mut().filter(|reads| reads.are_any()) else {
+            return finished;
+        };
+        let scratch = shared.session.scratch();
+        while reads.are_any() {
+            reads.wait();
+            self.take_landed(shared, reads, &scratch, |one| finished.push(one));
+        }
+        finished
+    }
+
+    /// Takes what storage has read.
+    fn take_landed<F: Filesystem + 'static>(
+        self: &Arc<Self>,
+        shared: &Shared<F>,
+        reads: &mut Reads,
+        scratch: &Scratch,
+        mut finish: impl FnMut(Finished),
+    ) {
+        while let Some(landed) = reads.next((&shared.session, scratch)) {
+            match landed {
+                Landed::Finished(finished) => finish(finished),
+                Landed::Again(head, buffers) => {
+                    let request = (head, buffers);
+                    shared.waiting.admit(&shared.session, self, request, Wait::Storage);
+                }
+            }
+        }
+    }
+
+    fn reads(&self) -> MutexGuard<'_, Option<Reads>> {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives a ring that has been started a thread, unless it has one.
@@ -136,7 +182,8 @@ impl Queue {
         let mut idle =
             if self.index == 0 { Idle::Gather } else { Idle::Poll(Poll::new(shared.poll)) };
         while let Some(mut setup) = self.gate.enter() {
-            let serve = || self.serve(shared, &mut setup, &mut scratch, &mut idle);
+            let mut reads = self.reads().take();
+            let serve = || self.serve(shared, &mut setup, (&mut scratch, &mut reads), &mut idle);
             let served = catch_unwind(AssertUnwindSafe(serve)).unwrap_or(Err(Broken::Bug));
             lost::report();
             if let Err(broken) = served {
@@ -146,6 +193,7 @@ impl Queue {
                 );
                 notify(setup.error.as_ref());
             }
+            *self.reads() = reads;
             self.gate.leave(|now| {
                 now.ring.next_avail = setup.ring.next_avail;
                 now.ring.next_used = setup.ring.next_used;
@@ -162,7 +210,7 @@ impl Queue {
         self: &Arc<Self>,
         shared: &Shared<F>,
         setup: &mut Setup,
-        scratch: &mut Scratch,
+        (scratch, reads): (&mut Scratch, &mut Option<Reads>),
         idle: &mut Idle,
     ) -> Result<(), Broken> {
         loop {
@@ -172,13 +220,19 @@ impl Queue {
             ring.refuse_kicks();
             let ended = loop {
                 let begun = ring.position();
-                let ended = self.drain(shared, &terms, setup, (&mut ring, &mut buffers), scratch);
+                let mine = (&mut *scratch, reads.as_mut());
+                let ended = self.drain(shared, &terms, setup, (&mut ring, &mut buffers), mine);
                 let is_slow = match ended {
                     Ok(Ended::Idle) => false,
                     Ok(Ended::Slow) => true,
                     _ => break ended,
                 };
-                let is_wanted = || ring.has_request() || self.gate.has_call();
+                let reads = reads.as_ref();
+                let is_wanted = || {
+                    ring.has_request()
+                        || self.gate.has_call()
+                        || reads.is_some_and(Reads::have_landed)
+                };
                 // Who waits for storage needs the processor, and what comes next takes long.
                 if !is_slow && idle.look(&self.gate.wake, ring.position() != begun, is_wanted) {
                     continue;
@@ -186,7 +240,8 @@ impl Queue {
                 if ring.ask_for_kick() {
                     lost::report();
                     setup.counts.sleeps.add(1);
-                    let sleep = || self.gate.wake.wait_or(setup.kick.as_deref());
+                    let bell = reads.and_then(Reads::bell);
+                    let sleep = || self.gate.wake.wait_or(setup.kick.as_deref(), bell);
                     if is_slow { sleep() } else { idle.sleep(sleep) }
                 }
                 ring.refuse_kicks();
@@ -205,7 +260,7 @@ impl Queue {
         terms: &'m Terms,
         setup: &Setup,
         (ring, (readable, writable)): (&mut Ring<'m>, &mut (SegmentList<'m>, SegmentList<'m>)),
-        scratch: &mut Scratch,
+        (scratch, mut reads): (&mut Scratch, Option<&mut Reads>),
     ) -> Result<Ended, Broken> {
         let mut idle = Ended::Idle;
         let ended = loop {
@@ -215,6 +270,11 @@ impl Queue {
                 if self.gate.is_wanted() {
                     break Ok(Ended::Wanted);
                 }
+            }
+            if let Some(reads) = &mut reads {
+                self.take_landed(shared, reads, scratch, |finished| {
+                    give_back(terms, setup, ring, [finished]);
+                });
             }
             match ring.is_empty() {
                 // Looked at after the request was seen: the guest may rely on a change that was
@@ -258,8 +318,16 @@ impl Queue {
                     if wait != Wait::Event {
                         idle = Ended::Slow;
                     }
-                    let kept = Kept::new(&terms.regions, readable, writable);
-                    shared.waiting.admit(&shared.session, self, (head, kept), wait);
+                    let request = (head, Kept::new(&terms.regions, readable, writable));
+                    let begun = match reads.as_mut().filter(|_| wait == Wait::Storage) {
+                        Some(reads) => {
+                            reads.begin((&shared.session, scratch), &shared.waiting, request)
+                        }
+                        None => Err(request),
+                    };
+                    if let Err(request) = begun {
+                        shared.waiting.admit(&shared.session, self, request, wait);
+                    }
                     continue;
                 }
             };
@@ -273,31 +341,6 @@ impl Queue {
     }
 }
 
-/// Gives requests that have waited elsewhere back to the guest.
-fn give_back(terms: &Terms, setup: &Setup, ring: &mut Ring<'_>, finished: Vec<Finished>) {
-    for Finished { head, written, buffers } in finished {
-        log_writes(terms, &buffers.regions, buffers.writable(), written as usize);
-        complete(terms, setup, ring, head, written);
-    }
-}
-
-/// Gives a request back, of whose buffers so many bytes were written.
-fn complete(terms: &Terms, setup: &Setup, ring: &mut Ring<'_>, head: u16, written: u32) {
-    let offset = ring.complete(head, written);
-    setup.counts.given_back.add(1);
-    if let Some(log) = &terms.log {
-        // The element, and the index in front of all elements.
-        let at = setup.log_at.unwrap_or(setup.ring.used);
-        log.mark(at.saturating_add(offset as u64), 8);
-        log.mark(at, 4);
-    }
-    // With EVENT_IDX a signal costs nothing that the guest did not ask for, so that it need not
-    // wait for the last of a batch; only then is it worth a fence to be certain.
-    if terms.event_idx && ring.seems_to_want_signal() {
-        signal(setup);
-    }
-}
-
 fn refuse(bad: BadChain) -> Served {
     log::debug!("A request is dropped, its descriptors are malformed: {bad:?}");
     Served::Unanswerable
@@ -305,30 +348,4 @@ fn refuse(bad: BadChain) -> Served {
 
 fn ring_setup(setup: &Setup, terms: &Terms) -> RingSetup {
     RingSetup { event_idx: terms.event_idx, indirect: terms.indirect, ..setup.ring }
-}
-
-/// Marks what was written, after it was: a bit that is set earlier could be read and cleared
-/// before the bytes are there. The guest does not look before the used ring tells it to.
-fn log_writes(terms: &Terms, regions: &Regions, written: &[Segment<'_>], mut len: usize) {
-    let Some(log) = &terms.log else { return };
-    for segment in written {
-        let here = len.min(segment.len());
-        regions.guest_runs(segment.addr(), here, |guest, len| log.mark(guest, len));
-        len -= here;
-        if len == 0 {
-            break;
-        }
-    }
-}
-
-fn signal(setup: &Setup) {
-    setup.counts.signals.add(1);
-    notify(setup.call.as_ref());
-}
-
-/// A front-end without an event looks by itself.
-fn notify(event: Option<&Arc<OwnedFd>>) {
-    if let Some(Err(error)) = event.map(|event| rustix::io::write(event, &1u64.to_ne_bytes())) {
-        log::debug!("Cannot notify the front-end: {error}");
-    }
 }

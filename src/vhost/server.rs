@@ -9,6 +9,7 @@ use vhost::vhost_user::{BackendReqHandler, Error as MessageError};
 
 use super::device::{Device, DeviceConfig};
 use super::frontend::Frontend;
+use super::reads::ReadRings;
 use super::traffic::Traffic;
 use crate::dax::DaxWindow;
 use crate::fuse::{Filesystem, Session};
@@ -47,7 +48,8 @@ impl From<io::Error> for ServeError {
 const PATIENCE: u32 = 64;
 
 /// Serves the guest of the front-end at the other end of `stream` until it disconnects, with a DAX
-/// window if there is one and the front-end takes part.
+/// window if there is one and the front-end takes part. With `rings`, READs that wait for storage
+/// do so there, and not in threads.
 ///
 /// # Errors
 /// Serving could not begin, or the front-end does not keep to the vhost-user protocol at all.
@@ -55,9 +57,9 @@ pub fn serve<F: Filesystem + 'static>(
     stream: UnixStream,
     session: Arc<Session<F>>,
     config: DeviceConfig,
-    (traffic, window): (&Traffic, Option<Arc<DaxWindow>>),
+    (traffic, window, rings): (&Traffic, Option<Arc<DaxWindow>>, Option<ReadRings>),
 ) -> Result<(), ServeError> {
-    let device = Arc::new(Device::new(session, config, window)?);
+    let device = Arc::new(Device::new(session, config, (window, rings))?);
     traffic.watch(device.queues.iter().map(|queue| queue.counts()).collect());
     let frontend = Arc::new(Frontend::new(device.clone()));
     let mut messages = BackendReqHandler::from_stream(stream, frontend);

@@ -7,6 +7,7 @@ mod ctl;
 mod explain;
 mod log_options;
 mod serve;
+mod when;
 mod words;
 
 use std::ffi::{OsStr, OsString};
@@ -22,6 +23,7 @@ use explain::explain;
 pub(super) use log_options::{LogFormat, LogOptions};
 use serve::ServeOptions;
 pub(super) use serve::{Settings, SocketSettings};
+pub(super) use when::When;
 
 /// Serve a host directory to a virtual machine as a virtio-fs device, over vhost-user.
 #[derive(Debug, Parser)]

@@ -12,6 +12,7 @@ use super::super::sandbox::SandboxOptions;
 use super::super::share::ShareOptions;
 use super::super::shares::{NamedShare, Shared};
 use super::log_options::LogOptions;
+use super::when::When;
 use crate::vhost::{DeviceConfig, MAX_REQUEST_QUEUES, Tag};
 
 #[derive(Debug, Args)]
@@ -75,6 +76,11 @@ pub(super) struct ServeOptions {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1000),
           help_heading = "Process")]
     poll_us: Option<u32>,
+
+    /// Have io_uring read what waits for storage, instead of a thread: auto (where it can be used),
+    /// on (and say so if it cannot) or off
+    #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Process")]
+    io_uring: When,
 
     #[command(flatten)]
     dax: DaxOptions,
@@ -146,6 +152,7 @@ pub(in super::super) struct Settings {
     pub(in super::super) require_mountpoint: bool,
     pub(in super::super) socket: SocketSettings,
     pub(in super::super) device: DeviceConfig,
+    pub(in super::super) io_uring: When,
     pub(in super::super) dax: DaxOptions,
     pub(in super::super) share: ShareOptions,
     pub(in super::super) sandbox: SandboxOptions,
@@ -203,6 +210,7 @@ impl ServeOptions {
                 },
                 poll: Duration::from_micros(self.poll_us.unwrap_or_else(usual_poll_us).into()),
             },
+            io_uring: self.io_uring,
             dax: self.dax,
             share: self.how,
             sandbox: self.sandbox,

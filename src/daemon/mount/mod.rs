@@ -9,6 +9,7 @@ use std::io::{PipeWriter, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::args::When;
 use super::background::Starter;
 use super::error::StartError;
 use super::run::{self, EXIT_SERVE};
@@ -24,7 +25,6 @@ pub(super) use options::expand;
 pub(super) use settings::MountSettings;
 
 use registering::Registering;
-use settings::When;
 
 /// Mounts, serves, and returns when the mount is gone.
 pub(super) fn main(settings: &MountSettings) -> ExitCode {

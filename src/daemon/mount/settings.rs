@@ -3,23 +3,15 @@
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use rustix::process::geteuid;
 
-use super::super::args::LogOptions;
+use super::super::args::{LogOptions, When};
 use super::super::error::StartError;
 use super::super::sandbox::SandboxOptions;
 use super::super::share::ShareOptions;
 use crate::dev::{Attribute, MountOptions};
 use crate::passthrough::BackingRule;
-
-/// When something is done that not every kernel can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum When {
-    Auto,
-    On,
-    Off,
-}
 
 /// What to mount where, and how.
 #[derive(Debug, Args)]
