@@ -23,6 +23,8 @@ pub(super) struct OpenFile {
     node: NodeId,
     /// It is in memory always: reading it does not wait.
     is_memory: bool,
+    /// It is not kept in memory: reading it always waits.
+    is_direct: bool,
     /// When the file was seen to have no capabilities under another name.
     no_capabilities: AtomicU64,
     #[expect(dead_code, reason = "counts while it lives")]
@@ -32,7 +34,8 @@ pub(super) struct OpenFile {
 impl OpenFile {
     pub(super) fn new(fd: Fd, node: NodeId, inode: &Inode) -> Self {
         let is_memory = inode.mount.is_memory;
-        OpenFile { fd, node, is_memory, no_capabilities: AtomicU64::new(0), counted: None }
+        let no_capabilities = AtomicU64::new(0);
+        OpenFile { fd, node, is_memory, is_direct: false, no_capabilities, counted: None }
     }
 
     pub(super) fn is_of(&self, node: NodeId) -> bool {
@@ -75,7 +78,8 @@ impl Passthrough {
         let stat = || stat.map_or_else(|| stat_fd(file.as_fd()), Ok);
         let flags = self.file_flags(inode, stat)?;
         let (flags, backing, counted) = self.way(inode, file.as_fd(), (open, flags), stat)?;
-        let file = OpenFile { counted, ..OpenFile::new(file, node, inode) };
+        let is_direct = open.contains(OFlags::DIRECT);
+        let file = OpenFile { is_direct, counted, ..OpenFile::new(file, node, inode) };
         Ok(Opened { handle: self.insert(file)?, flags, backing })
     }
 
@@ -155,6 +159,10 @@ impl Passthrough {
     ) -> Result<usize> {
         if patience == Patience::Storage || file.is_memory {
             return Ok(out.fill_from(file.as_fd(), offset, 0)?);
+        }
+        if file.is_direct {
+            // RWF_NOWAIT is not about the storage itself.
+            return Err(Errno::WAITS);
         }
         let wanted = out.room();
         match out.fill_from(file.as_fd(), offset, libc::RWF_NOWAIT).map_err(Errno::from) {

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod buffers;
+mod cold;
 mod control;
 mod dax;
 mod files;
