@@ -212,3 +212,52 @@ impl Drop for Reads {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_reads_and_does_nothing_else() {
+        let mut ring = match restricted(1) {
+            Ok(ring) => ring,
+            Err(error) => {
+                ferryfs_bench::skip("a_ring_reads_and_does_nothing_else", &error.to_string());
+                return;
+            }
+        };
+        let (reader, writer) = io::pipe().unwrap();
+        rustix::io::write(&writer, b"bytes").unwrap();
+        let mut bytes = [0; 5];
+        let run = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+        let (from, to) = (types::Fd(reader.as_raw_fd()), types::Fd(writer.as_raw_fd()));
+        let read = || opcode::Readv::new(from, &raw const run, 1).build();
+        let tried = [
+            opcode::Nop::new().build(),
+            opcode::Writev::new(to, &raw const run, 1).build(),
+            opcode::Close::new(to).build(),
+            opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), c"/".as_ptr()).build(),
+            opcode::PollAdd::new(from, 1).build(),
+            read().flags(io_uring::squeue::Flags::ASYNC),
+        ];
+        let mut result = |entry| {
+            // SAFETY: what the entries name outlives the wait for their completion.
+            unsafe { ring.submission().push(&entry) }.unwrap();
+            ring.submit_and_wait(1).unwrap();
+            ring.completion().next().unwrap().result()
+        };
+        for entry in tried {
+            assert_eq!(result(entry), -libc::EACCES);
+        }
+        assert_eq!((result(read()), &bytes), (5, b"bytes"));
+        for registered in [
+            ring.submitter().register_files(&[reader.as_raw_fd()]),
+            ring.submitter().register_eventfd(reader.as_raw_fd()),
+            ring.submitter().register_iowq_max_workers(&mut [100, 100]),
+            ring.submitter().register_restrictions(&mut []),
+        ] {
+            let refused = registered.unwrap_err().raw_os_error();
+            assert!(matches!(refused, Some(libc::EACCES | libc::EBADFD)), "{refused:?}");
+        }
+    }
+}

@@ -91,10 +91,10 @@ pub(super) const EVERYWHERE: &[(c_long, Rule)] = &[
     (libc::SYS_umask, Rule::Any),
     (libc::SYS_unlinkat, Rule::Any),
     (libc::SYS_utimensat, Rule::Any),
-    // Mounts: watching for changes, in a group that is there already, and requests by a ring that
-    // is there already and can do nothing else.
-    (libc::SYS_fanotify_mark, Rule::Any),
+    // Rings that are there already and can do nothing but read files, or carry a mount's requests.
     (libc::SYS_io_uring_enter, Rule::Any),
+    // Mounts: watching for changes, in a group that is there already.
+    (libc::SYS_fanotify_mark, Rule::Any),
     (libc::SYS_sched_setaffinity, Rule::Any),
     // Extended attributes.
     (libc::SYS_fgetxattr, Rule::Any),
