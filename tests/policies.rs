@@ -141,6 +141,18 @@ fn with_writeback_a_write_only_file_can_be_read_for_the_page_around_a_write() {
 }
 
 #[test]
+fn with_writeback_only_the_guest_knows_where_data_is() {
+    let share = Share::with(Config { writeback: true, ..Config::default() });
+    fs::write(share.path().join("file"), "content").unwrap();
+    let node = share.find("file");
+    for (agreed, found) in [(0, Ok(7)), (init::WRITEBACK_CACHE, Err(Errno::ENOSYS))] {
+        share.fs.start(&Negotiated { flags: agreed, minor: 45 }).unwrap();
+        let handle = share.fs.open(node, 0, false).unwrap().handle;
+        assert_eq!(share.fs.lseek(node, handle, 0, libc::SEEK_HOLE.cast_unsigned()), found);
+    }
+}
+
+#[test]
 fn an_access_mode_that_does_not_exist_is_refused() {
     let share = Share::new();
     fs::write(share.path().join("file"), "").unwrap();

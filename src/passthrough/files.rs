@@ -298,6 +298,22 @@ impl Passthrough {
         };
         self.on_behalf(by, &to, copy)
     }
+
+    /// Where data or a hole begins. What a guest has not written yet is a hole here or behind the
+    /// end, so that one which writes back is told that this cannot be asked: then it takes all of
+    /// a file for data, up to the end that it knows (fs/fuse/file.c, `fuse_lseek`).
+    pub(super) fn seek(&self, fd: BorrowedFd<'_>, offset: u64, whence: u32) -> Result<u64> {
+        if self.has_agreed(init::WRITEBACK_CACHE) {
+            return Err(Errno::ENOSYS);
+        }
+        let offset = i64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+        let to = match whence.cast_signed() {
+            libc::SEEK_DATA => SeekFrom::Data(offset.cast_unsigned()),
+            libc::SEEK_HOLE => SeekFrom::Hole(offset.cast_unsigned()),
+            _ => return Err(Errno::EINVAL),
+        };
+        Ok(rustix::fs::seek(fd, to)?)
+    }
 }
 
 /// The page cache holds files by these bytes, or by multiples of them.
@@ -309,14 +325,4 @@ const MAX_COPY: usize = 0x7fff_f000;
 pub(super) fn sync(fd: BorrowedFd<'_>, data_only: bool) -> Result<()> {
     let synced = if data_only { rustix::fs::fdatasync(fd) } else { rustix::fs::fsync(fd) };
     Ok(synced?)
-}
-
-pub(super) fn seek(fd: BorrowedFd<'_>, offset: u64, whence: u32) -> Result<u64> {
-    let offset = i64::try_from(offset).map_err(|_| Errno::ENXIO)?;
-    let to = match whence.cast_signed() {
-        libc::SEEK_DATA => SeekFrom::Data(offset.cast_unsigned()),
-        libc::SEEK_HOLE => SeekFrom::Hole(offset.cast_unsigned()),
-        _ => return Err(Errno::EINVAL),
-    };
-    Ok(rustix::fs::seek(fd, to)?)
 }

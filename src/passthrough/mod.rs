@@ -464,7 +464,7 @@ impl Filesystem for Passthrough {
     }
 
     fn lseek(&self, node: NodeId, handle: Handle, offset: u64, whence: u32) -> Result<u64> {
-        files::seek(self.file(node, handle)?.as_fd(), offset, whence)
+        self.seek(self.file(node, handle)?.as_fd(), offset, whence)
     }
 
     fn copy_file_range(&self, by: &Caller, copy: &CopyRange) -> Result<u64> {

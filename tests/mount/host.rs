@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{CWD, Dir, Mode, OFlags, RawDir, openat};
+use rustix::fs::{CWD, Dir, Mode, OFlags, RawDir, SeekFrom, openat};
 
 use super::*;
 
@@ -29,6 +29,23 @@ fn read(file: &File) -> String {
     let mut content = vec![0; 100];
     let len = file.read_at(&mut content, 0).unwrap();
     String::from_utf8(content[..len].to_vec()).unwrap()
+}
+
+#[test]
+fn data_that_is_not_written_yet_is_data() {
+    if !can_mount() {
+        return;
+    }
+    let mount = Mounted::new(&["--writeback"]);
+    let file = File::create(mount.at("new")).unwrap();
+    file.write_all_at(&[7; 100_000], 100_000).unwrap();
+    // As cp does, which takes what is no data for a hole.
+    for at in [0, 150_000] {
+        assert_eq!(rustix::fs::seek(&file, SeekFrom::Data(at)).unwrap(), at);
+        assert_eq!(rustix::fs::seek(&file, SeekFrom::Hole(at)).unwrap(), 200_000);
+    }
+    let behind = rustix::fs::seek(&file, SeekFrom::Data(200_000));
+    assert_eq!(behind, Err(rustix::io::Errno::NXIO));
 }
 
 #[test]
