@@ -6,6 +6,7 @@
 
 mod cursor;
 mod file;
+mod free;
 pub(crate) mod prefetch;
 mod segment;
 mod slab;

@@ -22,14 +22,16 @@ use std::sync::atomic::Ordering;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, fence};
 use crate::sync::{Mutex, MutexGuard};
 
-const INDEX_BITS: u32 = 26;
+use super::free::{Free, GENERATIONS, next};
+
+pub(super) const INDEX_BITS: u32 = 26;
 const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
 const REMOVED: u64 = 1 << 25;
 const PIN: u64 = 1;
 const PINS: u64 = REMOVED - 1;
 
-const BLOCK: usize = if cfg!(loom) { 64 } else { 1024 };
-const BLOCKS: usize = match () {
+pub(super) const BLOCK: usize = if cfg!(loom) { 64 } else { 1024 };
+pub(super) const BLOCKS: usize = match () {
     () if cfg!(loom) => 1,
     () if cfg!(miri) => 64,
     () => 1 << (INDEX_BITS - BLOCK.trailing_zeros()),
@@ -48,21 +50,6 @@ pub struct Slab<T> {
     limit: usize,
 }
 
-/// Which slots are free. Index 0 never is, so no id is 0 and the first id is 1.
-struct Free {
-    /// Generation of the most recent id; it never repeats, not even after a block was released.
-    generation: u64,
-    /// One bit a slot, set if free, in words of 64.
-    slots: Vec<[u64; BLOCK / 64]>,
-    /// Values in each block.
-    used: Vec<u32>,
-    /// Blocks with a free slot.
-    open: Vec<usize>,
-    /// A block that was emptied and keeps its memory, for values that come and go.
-    spare: usize,
-    len: usize,
-}
-
 // SAFETY: the table owns its values and gives out `&T` on any thread, like Arc<T> does.
 unsafe impl<T: Send + Sync> Send for Slab<T> {}
 // SAFETY: as for Send; slots are claimed under a lock and read by pin counts.
@@ -78,16 +65,8 @@ impl<T> Slab<T> {
     /// An empty table for at most `limit` values.
     #[must_use]
     pub fn with_limit(limit: usize) -> Self {
-        let free = Free {
-            generation: 0,
-            slots: Vec::new(),
-            used: Vec::new(),
-            open: Vec::new(),
-            spare: 0,
-            len: 0,
-        };
         let blocks = (0..BLOCKS).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
-        Slab { blocks, free: Mutex::new(free), limit }
+        Slab { blocks, free: Mutex::new(Free::new()), limit }
     }
 
     /// Number of values that have not been removed.
@@ -114,13 +93,46 @@ impl<T> Slab<T> {
         let Some(index) = free.claim(|block| self.allocate(block)) else {
             return Err(value);
         };
-        let generation = free.next_generation();
+        let id = free.next_generation() << INDEX_BITS | index;
         drop(free);
-        let slot = self.slot(index).expect("claim() allocated the block");
+        self.fill(id, value);
+        Ok(id)
+    }
+
+    /// Stores `value` under an id of another table, of which this one is the continuation: ids of
+    /// later values are none that are there.
+    ///
+    /// # Errors
+    /// Gives `value` back if no table gives out such an id, if there is one at its place, or if
+    /// there are too many.
+    pub fn insert_at(&self, id: u64, value: T) -> Result<(), T> {
+        let mut free = self.free();
+        if free.len >= self.limit || !free.claim_at(id & INDEX_MASK, |block| self.allocate(block)) {
+            return Err(value);
+        }
+        free.generation = free.generation.max(next(id >> INDEX_BITS));
+        drop(free);
+        self.fill(id, value);
+        Ok(())
+    }
+
+    /// What tells later ids from all before them.
+    pub fn generation(&self) -> u64 {
+        self.free().generation
+    }
+
+    /// Goes on where another table was with its [`generation`](Self::generation): no id that it
+    /// ever gave out is given out by this one.
+    pub fn go_on_from(&self, generation: u64) {
+        let mut free = self.free();
+        free.generation = free.generation.max(generation % GENERATIONS);
+    }
+
+    fn fill(&self, id: u64, value: T) {
+        let slot = self.slot(id & INDEX_MASK).expect("who claimed it allocated the block");
         // SAFETY: the slot is free (state 0, so nobody pins it) and claimed by us alone.
         unsafe { (*slot.value.get()).write(value) };
-        slot.state.store(generation << INDEX_BITS | PIN, Ordering::Release);
-        Ok(generation << INDEX_BITS | index)
+        slot.state.store(id & !INDEX_MASK | PIN, Ordering::Release);
     }
 
     /// The value of `id`, kept alive while the pin lives.
@@ -191,6 +203,9 @@ impl<T> Slab<T> {
     }
 
     fn allocate(&self, block: usize) {
+        if !self.blocks[block].load(Ordering::Relaxed).is_null() {
+            return;
+        }
         // SAFETY: the layout is not empty, and all-zero is a valid slot: state 0, no value.
         let slots = unsafe { alloc_zeroed(Self::layout()) }.cast::<Slot<T>>();
         if slots.is_null() {
@@ -221,45 +236,6 @@ impl<T> Slab<T> {
             // of free slots are never read, so that replacing the bytes by zeros changes nothing.
             unsafe { libc::madvise(slots.cast(), Self::layout().size(), libc::MADV_DONTNEED) };
         }
-    }
-}
-
-impl Free {
-    fn claim(&mut self, allocate: impl FnOnce(usize)) -> Option<u64> {
-        if self.open.is_empty() {
-            let block = self.slots.len();
-            if block == BLOCKS {
-                return None;
-            }
-            allocate(block);
-            self.slots.push([u64::MAX; BLOCK / 64]);
-            self.used.push(0);
-            self.open.push(block);
-            if block == 0 {
-                self.slots[0][0] -= 1;
-            }
-        }
-        let &block = self.open.last()?;
-        let (word, bits) =
-            self.slots[block].iter_mut().enumerate().find(|(_, bits)| **bits != 0)?;
-        let bit = bits.trailing_zeros();
-        *bits &= *bits - 1;
-        self.used[block] += 1;
-        if self.used[block] as usize == self.capacity(block) {
-            self.open.pop();
-        }
-        self.len += 1;
-        Some((block * BLOCK + word * 64) as u64 + u64::from(bit))
-    }
-
-    fn capacity(&self, block: usize) -> usize {
-        if block == 0 { BLOCK - 1 } else { BLOCK }
-    }
-
-    fn next_generation(&mut self) -> u64 {
-        let now = self.generation;
-        self.generation = (now + 1) % (1 << (64 - INDEX_BITS));
-        now
     }
 }
 
@@ -369,6 +345,44 @@ mod tests {
         assert_eq!(old & INDEX_MASK, new & INDEX_MASK, "the slot is used again");
         assert!(slab.get(old).is_none() && !slab.remove(old));
         assert_eq!(*slab.get(new).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_table_goes_on_with_the_ids_of_another() {
+        let first = Slab::new();
+        let ids: Vec<_> = (0..BLOCK + 10).map(|at| first.insert(at).unwrap()).collect();
+        assert!(first.remove(ids[3]) && first.remove(ids[BLOCK + 9]));
+        let second = Slab::new();
+        first.for_each(|id, at| second.insert_at(id, *at).unwrap());
+        second.go_on_from(first.generation());
+        assert_eq!(second.len(), first.len());
+        assert_eq!(second.insert_at(ids[5], 0), Err(0), "it is there");
+        assert_eq!(second.insert_at(ids[5] + (1 << INDEX_BITS), 0), Err(0), "its place is taken");
+        assert_eq!(second.insert_at(7 << INDEX_BITS, 0), Err(0), "no id has this index");
+        for (at, id) in ids.iter().enumerate() {
+            let there = ![3, BLOCK + 9].contains(&at);
+            assert_eq!(second.get(*id).map(|value| *value), there.then_some(at));
+        }
+        let new: Vec<_> = (0..2 * BLOCK).map(|at| second.insert(at).unwrap()).collect();
+        assert!(new.iter().all(|id| !ids.contains(id)));
+        for id in ids.iter().chain(&new) {
+            second.remove(*id);
+        }
+        assert!(second.is_empty());
+    }
+
+    #[test]
+    fn a_far_id_costs_no_more_than_a_near_one() {
+        let slab = Slab::new();
+        let far = (BLOCKS * BLOCK - 1) as u64;
+        slab.insert_at(far, "far").unwrap();
+        assert_eq!(slab.get(far).map(|value| *value), Some("far"));
+        let mut seen = Vec::new();
+        slab.for_each(|id, _| seen.push(id));
+        assert_eq!(seen, [far]);
+        let blocks = slab.blocks.iter().filter(|block| !block.load(Ordering::Relaxed).is_null());
+        assert_eq!(blocks.count(), 1);
+        assert_ne!(slab.insert("near"), Ok(far));
     }
 
     #[test]
