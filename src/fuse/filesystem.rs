@@ -13,6 +13,7 @@ use super::dirents::DirSink;
 use super::errno::{Errno, Result};
 use super::extensions::SecurityContext;
 use super::init::Negotiated;
+use super::migration::Migration;
 use super::name::Name;
 use super::opcode::Opcode;
 use super::session::{Patience, Wait};
@@ -224,6 +225,11 @@ pub trait Filesystem: Send + Sync {
 
     /// What maps its files into a DAX window, if there is one.
     fn mappings(&self) -> Option<&dyn Mappings> {
+        None
+    }
+
+    /// What takes its state to another daemon, if that can be done.
+    fn migration(&self) -> Option<&dyn Migration> {
         None
     }
 

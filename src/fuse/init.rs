@@ -82,6 +82,11 @@ const MAX_BACKGROUND: u16 = u16::MAX;
 /// Files are mapped by pages of 4096 bytes: the logarithm.
 const MAP_ALIGNMENT: u16 = 12;
 
+/// Those of `agreed` that could not have been agreed on here, whatever a guest offered.
+pub(super) fn foreign(agreed: u64, wanted: u64, carrier: &Carrier) -> u64 {
+    agreed & !((wanted | OURS | carrier.own | init::INIT_EXT) & !carrier.never)
+}
+
 /// Answers an INIT: whatever is accepted was offered, is wanted, and suits the carrier.
 ///
 /// # Errors

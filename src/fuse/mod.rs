@@ -15,6 +15,7 @@ mod extensions;
 mod filesystem;
 pub mod flags;
 mod init;
+mod migration;
 mod name;
 mod notice;
 mod opcode;
@@ -34,6 +35,7 @@ pub use filesystem::{
     NodeId, Opened, StatxAttributes,
 };
 pub use init::{Carrier, Negotiated};
+pub use migration::Migration;
 pub use name::Name;
 pub use notice::{Notice, Notify};
 pub use opcode::Opcode;

@@ -102,17 +102,17 @@ impl Default for Scratch {
 
 /// A guest's session with a file system, over whatever carrier.
 pub struct Session<F> {
-    fs: F,
-    carrier: Carrier,
+    pub(super) fs: F,
+    pub(super) carrier: Carrier,
     /// What was agreed on, with [`STARTED`] set; 0 before INIT and after DESTROY.
-    agreed: AtomicU64,
-    /// Held while a session starts or ends, so that two do not mix.
-    turn: Mutex<()>,
+    pub(super) agreed: AtomicU64,
+    /// Held while a session starts, ends or moves, so that two do not mix.
+    pub(super) turn: Mutex<()>,
     ledger: Ledger,
 }
 
 /// Bit 31 of INIT's flags is reserved for ever.
-const STARTED: u64 = 1 << 31;
+pub(super) const STARTED: u64 = 1 << 31;
 
 impl<F: Filesystem> Session<F> {
     /// A session that waits for its INIT.

@@ -163,14 +163,17 @@ impl<T> Slab<T> {
 
     /// Calls `with` on every value and its id; values that come or go meanwhile may be missed.
     pub fn for_each(&self, mut with: impl FnMut(u64, &T)) {
-        let end = self.free().slots.len() * BLOCK;
-        for index in 1..end as u64 {
-            let Some(slot) = self.slot(index) else {
-                continue;
-            };
-            if let Some(pin) = self.pin(slot, index, |state| state != 0) {
-                let state = slot.state.load(Ordering::Relaxed);
-                with(state & !INDEX_MASK | index, &pin);
+        let end = self.free().slots.len();
+        let has_memory = |block: &usize| !self.blocks[*block].load(Ordering::Acquire).is_null();
+        for block in (0..end).filter(has_memory) {
+            for index in (block * BLOCK) as u64..((block + 1) * BLOCK) as u64 {
+                let Some(slot) = self.slot(index) else {
+                    continue;
+                };
+                if let Some(pin) = self.pin(slot, index, |state| state != 0) {
+                    let state = slot.state.load(Ordering::Relaxed);
+                    with(state & !INDEX_MASK | index, &pin);
+                }
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::mem::Pin;
 /// A directory that the guest has open.
 pub(super) struct OpenDir {
     fd: Fd,
-    node: NodeId,
+    pub(super) node: NodeId,
     stream: Mutex<Stream>,
 }
 
@@ -74,11 +74,14 @@ impl Passthrough {
     }
 
     fn new_dir(&self, node: NodeId, inode: &Inode) -> Result<Handle> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = self.inodes.fd(node, inode)?;
-        let fd = self.inodes.open(|| reopen_dir(fd.as_fd(), flags))?;
-        let dir = OpenDir { fd, node, stream: Mutex::default() };
+        let dir = self.open_dir_of(node, inode)?;
         Ok(Handle(self.dirs.insert(dir).map_err(|_| Errno::ENFILE)?))
+    }
+
+    pub(super) fn open_dir_of(&self, node: NodeId, inode: &Inode) -> Result<OpenDir> {
+        let fd = self.inodes.fd(node, inode)?;
+        let fd = self.inodes.open(|| reopen_dir(fd.as_fd(), READ))?;
+        Ok(OpenDir { fd, node, stream: Mutex::default() })
     }
 
     /// An open directory of this inode.
@@ -182,16 +185,16 @@ impl Passthrough {
 
 /// A `struct linux_dirent64`: inode number, offset of the next record, length of this one, type,
 /// name with NUL.
-struct Found<'a> {
-    ino: u64,
+pub(super) struct Found<'a> {
+    pub(super) ino: u64,
     offset: u64,
-    len: usize,
-    kind: u32,
-    name: &'a CStr,
+    pub(super) len: usize,
+    pub(super) kind: u32,
+    pub(super) name: &'a CStr,
 }
 
 impl<'a> Found<'a> {
-    fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (ino, rest) = bytes.split_first_chunk()?;
         let (offset, rest) = rest.split_first_chunk()?;
         let (len, rest) = rest.split_first_chunk()?;
@@ -207,8 +210,11 @@ impl<'a> Found<'a> {
     }
 }
 
+/// How directories are opened to be read.
+pub(super) const READ: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
 /// Bytes asked of the host at once.
-const BATCH: usize = 32 << 10;
+pub(super) const BATCH: usize = 32 << 10;
 
 impl Stream {
     /// The next record, or none at the directory's end.

@@ -20,7 +20,7 @@ use crate::mem::{Input, Output, Pin};
 /// A file that the guest has open.
 pub(super) struct OpenFile {
     fd: Fd,
-    node: NodeId,
+    pub(super) node: NodeId,
     /// It is in memory always: reading it does not wait.
     is_memory: bool,
     /// It is not kept in memory: reading it always waits.

@@ -116,6 +116,16 @@ impl FileHandle {
         Ok(FileHandle { kind: raw.kind, bytes: Bytes::from(bytes) })
     }
 
+    /// The handle that another daemon had of an inode; none if there are none of this length.
+    pub(super) fn from_parts(kind: i32, bytes: &[u8]) -> Option<Self> {
+        (bytes.len() <= MAX_HANDLE).then(|| FileHandle { kind, bytes: Bytes::from(bytes) })
+    }
+
+    /// Its type, and its bytes.
+    pub(super) fn parts(&self) -> (i32, &[u8]) {
+        (self.kind, self.bytes.as_slice())
+    }
+
     /// Opens the inode. `ESTALE` if it is gone.
     pub(super) fn open(&self, mount: BorrowedFd<'_>, flags: i32) -> Result<OwnedFd> {
         let bytes = self.bytes.as_slice();

@@ -155,6 +155,32 @@ impl Inodes {
         Ok(node)
     }
 
+    /// Adds an inode under the nodeid by which the guest knows it from another daemon; false if
+    /// there cannot be such a nodeid, or there is one more.
+    pub(super) fn restore(&self, node: NodeId, inode: Inode) -> bool {
+        let (pinned, can_return) = (inode.is_pinned(), inode.can_return());
+        let mut shard = self.index.shard(inode.id);
+        if self.slab.insert_at(node.0, inode).is_err() {
+            return false;
+        }
+        shard.insert(&self.slab, node);
+        drop(shard);
+        if pinned && can_return {
+            self.descriptors.watch(node, &self.slab);
+        }
+        true
+    }
+
+    /// What tells later nodeids from all before them.
+    pub(super) fn generation(&self) -> u64 {
+        self.slab.generation()
+    }
+
+    /// Gives out no nodeid that another daemon with this [`generation`](Self::generation) did.
+    pub(super) fn go_on_from(&self, generation: u64) {
+        self.slab.go_on_from(generation);
+    }
+
     /// Has the next lookup of an inode give it another nodeid.
     pub(super) fn disown(&self, node: NodeId, inode: &Inode) {
         self.index.shard(inode.id).remove(&self.slab, node);

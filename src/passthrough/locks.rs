@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::os::fd::AsFd;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::OFlags;
@@ -101,6 +101,11 @@ impl Locks {
     pub(super) fn flush(&self, node: NodeId, owner: u64) {
         let gone = self.owners().remove(&(node, owner));
         drop(gone);
+    }
+
+    /// Ranges that are locked.
+    pub(super) fn ranges(&self) -> usize {
+        self.ranges.load(Ordering::Relaxed)
     }
 
     /// All owners are gone.

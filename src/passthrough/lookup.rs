@@ -146,6 +146,18 @@ impl Passthrough {
 
     /// Gives an inode its nodeid. `ESTALE` if the name means another one by now.
     fn meet(&self, dir: &Dir<'_>, name: &CStr, stat: &Statx, known: Known) -> Result<NodeId> {
+        self.inodes.add(self.describe(dir, name, stat, known)?)
+    }
+
+    /// An inode that is to be known from now on, as for [`meet`](Self::meet). It has a place only
+    /// in a directory that the guest knows.
+    pub(super) fn describe(
+        &self,
+        dir: &Dir<'_>,
+        name: &CStr,
+        stat: &Statx,
+        known: Known,
+    ) -> Result<Inode> {
         let open = |flags| -> Result<OwnedFd> {
             Ok(rustix::fs::openat(dir.fd, name, flags, Mode::empty())?)
         };
@@ -167,10 +179,11 @@ impl Passthrough {
         {
             return Err(Errno::ESTALE);
         }
-        let place = (!by_handle).then(|| Place { parent: dir.node, name: name.into() });
+        let has_place = !by_handle && dir.node != NodeId::NONE;
+        let place = has_place.then(|| Place { parent: dir.node, name: name.into() });
         let inode = Inode::new(stat, mount, (proof, !by_handle), fd, place);
         inode.mapped.begin(self.shall_map(id, Some(name), stat));
-        self.inodes.add(inode)
+        Ok(inode)
     }
 
     /// Gives the inode of a file that we have just made, in a directory on this mount, its

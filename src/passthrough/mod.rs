@@ -29,6 +29,7 @@ mod mounts;
 mod names;
 mod ranges;
 mod standing;
+mod state;
 mod survey;
 mod sys;
 mod watch;
@@ -48,8 +49,8 @@ use crate::fuse::abi::{FileLock, Kstatfs};
 use crate::fuse::flags::init;
 use crate::fuse::{
     AttrChange, Attributes, Caller, CopyRange, Create, Created, DirSink, Entry, Errno, Filesystem,
-    Handle, Lock, Mappings, Name, Negotiated, NewNode, NodeId, Opcode, Opened, Patience, Result,
-    SecurityContext, StatxAttributes, Wait,
+    Handle, Lock, Mappings, Migration, Name, Negotiated, NewNode, NodeId, Opcode, Opened, Patience,
+    Result, SecurityContext, StatxAttributes, Wait,
 };
 use crate::mem::{Input, Output, Slab};
 
@@ -58,6 +59,7 @@ pub use common::{Common, Holder};
 pub use config::{Cache, Config, FileHandles, Support, Xattrs};
 pub use ids::{BadIdRule, IdMap, IdRule};
 pub use mappings::DaxPolicy;
+pub use state::{Migrating, MigrationMode, OnError};
 pub use survey::Survey;
 pub use watch::WatchGroup;
 pub use xattrmap::{BadXattrMap, XattrMap};
@@ -100,6 +102,8 @@ pub struct Passthrough {
     passing: Option<Passing>,
     /// What others change is told to the guest, if that was asked for.
     watch: Option<Watch>,
+    /// How the guest is taken to another daemon.
+    migrating: Migrating,
     /// `/proc/self/fd`: the way from a descriptor to its inode for calls that want a path.
     proc_fds: OwnedFd,
 }
@@ -183,6 +187,7 @@ impl Passthrough {
             dax: None,
             passing: None,
             watch: None,
+            migrating: Migrating::default(),
             proc_fds,
         })
     }
@@ -201,23 +206,6 @@ impl Passthrough {
 
     fn has_agreed(&self, flags: u64) -> bool {
         self.agreed.load(Ordering::Relaxed) & flags != 0
-    }
-
-    /// Inodes that the guest knows, the root included.
-    #[must_use]
-    pub fn inodes(&self) -> usize {
-        self.inodes.len()
-    }
-
-    /// True if the guest knows an inode by this nodeid.
-    #[must_use]
-    pub fn knows(&self, node: NodeId) -> bool {
-        self.inodes.get(node).is_ok()
-    }
-    /// Closes a descriptor that was not needed lately and can be opened again; false if there is
-    /// none.
-    pub fn give_up_descriptor(&self) -> bool {
-        self.inodes.give_up_descriptor()
     }
 }
 
@@ -257,6 +245,10 @@ impl Filesystem for Passthrough {
 
     fn mappings(&self) -> Option<&dyn Mappings> {
         self.dax.as_ref().map(|_| self as &dyn Mappings)
+    }
+
+    fn migration(&self) -> Option<&dyn Migration> {
+        Some(self)
     }
 
     fn waits(&self, opcode: Opcode, node: NodeId) -> Option<Wait> {

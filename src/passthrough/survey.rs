@@ -1,6 +1,7 @@
 //! What is held for a guest, for whoever wants to know.
 
 use super::Passthrough;
+use crate::fuse::NodeId;
 
 /// What is held for a guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +27,24 @@ pub struct Survey {
 }
 
 impl Passthrough {
+    /// Inodes that the guest knows, the root included.
+    #[must_use]
+    pub fn inodes(&self) -> usize {
+        self.inodes.len()
+    }
+
+    /// True if the guest knows an inode by this nodeid.
+    #[must_use]
+    pub fn knows(&self, node: NodeId) -> bool {
+        self.inodes.get(node).is_ok()
+    }
+
+    /// Closes a descriptor that was not needed lately and can be opened again; false if there is
+    /// none.
+    pub fn give_up_descriptor(&self) -> bool {
+        self.inodes.give_up_descriptor()
+    }
+
     /// What is held for the guest. Looks at every inode.
     #[must_use]
     pub fn survey(&self) -> Survey {
