@@ -1,7 +1,8 @@
 //! The front-end: what a virtual machine monitor says to the daemon.
 
+use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use vhost::vhost_user::message::{
-    VhostUserConfigFlags, VhostUserHeaderFlag, VhostUserProtocolFeatures, VhostUserVirtioFeatures,
+    VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags,
+    VhostUserHeaderFlag, VhostUserProtocolFeatures, VhostUserVirtioFeatures,
 };
 use vhost::vhost_user::{Frontend, VhostUserFrontend};
 use vhost::{VhostBackend, VhostUserDirtyLogRegion, VringConfigData};
@@ -59,6 +61,7 @@ impl Default for Setup {
                 | VhostUserProtocolFeatures::REPLY_ACK
                 | VhostUserProtocolFeatures::CONFIG
                 | VhostUserProtocolFeatures::RESET_DEVICE
+                | VhostUserProtocolFeatures::DEVICE_STATE
                 | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS,
             memory: vec![(0, 256 << 20)],
             queue_size: 1024,
@@ -319,6 +322,42 @@ impl Guest {
         };
         self.message(|frontend| frontend.set_log_base(0, Some(region)))?;
         Ok(log)
+    }
+
+    /// SET_DEVICE_STATE_FD: the daemon begins to write the guest's session to `line`, or else to
+    /// read it from there.
+    pub fn transfer(&mut self, save: bool, line: impl Into<OwnedFd>) -> Result<()> {
+        let direction = match save {
+            true => VhostTransferStateDirection::SAVE,
+            false => VhostTransferStateDirection::LOAD,
+        };
+        let (stopped, line) = (VhostTransferStatePhase::STOPPED, line.into());
+        self.message(|frontend| frontend.set_device_state_fd(direction, stopped, line).map(drop))
+    }
+
+    /// CHECK_DEVICE_STATE: how that went.
+    pub fn check_state(&mut self) -> Result<()> {
+        self.message(|frontend| frontend.check_device_state())
+    }
+
+    /// The session, as the daemon writes it down while all queues are stopped.
+    pub fn save(&mut self) -> Result<Vec<u8>> {
+        let (mut ours, theirs) = std::io::pipe()?;
+        self.transfer(true, theirs)?;
+        let mut state = Vec::new();
+        ours.read_to_end(&mut state)?;
+        self.check_state()?;
+        Ok(state)
+    }
+
+    /// Has the daemon go on with a session, before any queue is started.
+    pub fn load(&mut self, state: &[u8]) -> Result<()> {
+        let (theirs, mut ours) = std::io::pipe()?;
+        self.transfer(false, theirs)?;
+        // Why it stopped reading is what it says when it is asked.
+        let _ = ours.write_all(state);
+        drop(ours);
+        self.check_state()
     }
 
     /// True if the daemon has hung up.

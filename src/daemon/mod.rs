@@ -10,6 +10,7 @@ mod error;
 mod inherited;
 mod limits;
 mod logging;
+mod migration;
 mod mount;
 mod readiness;
 mod run;

@@ -72,7 +72,8 @@ pub(super) fn refuse(error: &StartError) -> ExitCode {
 
 fn run(settings: Settings, starter: Option<&Starter>) -> Result<ExitCode, StartError> {
     let ready = Readiness::new(settings.ready_fd, starter)?;
-    let Settings { mut shared, socket, device, io_uring, dax, share, sandbox, .. } = settings;
+    let Settings { mut shared, socket, device, io_uring, dax, share, sandbox, migration, .. } =
+        settings;
     let mut premises = shared.premises(share.readonly(), settings.control.is_some());
     let descriptors = share.prepare(&premises)?;
     if settings.require_mountpoint
@@ -108,11 +109,13 @@ fn run(settings: Settings, starter: Option<&Starter>) -> Result<ExitCode, StartE
     sandbox.run(&premises, share.needs(), outside, |inside| match &shared {
         Shared::One(path) => {
             let mut files = share.open(("--shared-dir", path), descriptors, inside)?;
+            migration.apply(&mut files);
             let window = window.map(|window| dax.map_into(window, &mut files));
             carried.serve(files, SharedAs::One(path.clone()), window, &share)
         }
         Shared::Several(named) => {
             let (files, keeper) = Keeper::open(&share, named, descriptors, inside)?;
+            log::info!("Guests of several shares can migrate only while they have none mounted");
             carried.serve(files, SharedAs::Several(Box::new(keeper)), None, &share)
         }
     })

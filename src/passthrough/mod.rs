@@ -41,7 +41,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -104,6 +104,8 @@ pub struct Passthrough {
     watch: Option<Watch>,
     /// How the guest is taken to another daemon.
     migrating: Migrating,
+    /// Something that the guest had open elsewhere could not be opened here.
+    incomplete: AtomicBool,
     /// `/proc/self/fd`: the way from a descriptor to its inode for calls that want a path.
     proc_fds: OwnedFd,
 }
@@ -188,6 +190,7 @@ impl Passthrough {
             passing: None,
             watch: None,
             migrating: Migrating::default(),
+            incomplete: AtomicBool::new(false),
             proc_fds,
         })
     }
@@ -241,6 +244,7 @@ impl Filesystem for Passthrough {
         self.dirs.clear();
         self.standing.clear();
         self.inodes.clear();
+        self.incomplete.store(false, Ordering::Relaxed);
     }
 
     fn mappings(&self) -> Option<&dyn Mappings> {

@@ -73,10 +73,12 @@ impl Passthrough {
         (table, is_it): (&'a Slab<T>, impl Fn(&T) -> bool),
         open: impl FnOnce(&Inode) -> Result<Handle>,
     ) -> Result<Pin<'a, T>> {
-        let inode = self.inodes.get(node)?;
         if handle != UNOPENED || !self.has_agreed(flag) {
-            return Err(Errno::EBADF);
+            // It may be one that the guest has brought here in vain.
+            let incomplete = self.incomplete.load(Ordering::Relaxed);
+            return Err(if incomplete { Errno::EIO } else { Errno::EBADF });
         }
+        let inode = self.inodes.get(node)?;
         let before = inode.shared.0.load(Ordering::Relaxed);
         if let Some(found) = table.get(before).filter(|found| is_it(found)) {
             return Ok(found);

@@ -110,6 +110,10 @@ impl<F: Filesystem + 'static> Device<F> {
             Some(_) => always | window::NEEDED,
             None => always | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS,
         };
+        let always = match self.shared.session.can_migrate() {
+            true => always | VhostUserProtocolFeatures::DEVICE_STATE,
+            false => always,
+        };
         // Front-ends with a tag of their own, like QEMU, warn about a config space.
         match self.config.tag {
             Some(_) => always | VhostUserProtocolFeatures::CONFIG,
@@ -133,6 +137,12 @@ impl<F: Filesystem + 'static> Device<F> {
         }
         self.shared.session.reset();
         self.shared.window.iter().for_each(|window| window.forget());
+    }
+
+    /// True if no ring is served, and what was begun is finished.
+    pub(super) fn is_stopped(&self) -> bool {
+        let _halt = self.halt_window();
+        self.queues.iter().all(|queue| queue.gate.at_rest(|setup| !setup.started || !setup.enabled))
     }
 
     /// Lets nobody wait for the front-end, which may be waiting for us.

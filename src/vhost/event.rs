@@ -1,5 +1,6 @@
 //! Waking a queue's thread.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -26,6 +27,13 @@ impl Event {
     pub(super) fn pause(&self, pause: Duration) {
         // Whatever it gives, the caller looks what there is.
         let _ = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], pause.try_into().ok().as_ref());
+    }
+
+    /// Sleeps until this event, which is not taken, or until `file` is ready for `what`, has failed
+    /// or has come to its end.
+    pub(super) fn or_ready(&self, file: &File, what: PollFlags) {
+        // Whatever it gives, the caller tries.
+        let _ = poll(&mut [PollFd::new(&self.0, PollFlags::IN), PollFd::new(file, what)], None);
     }
 
     /// Sleeps until this event, `kick` or `bell`, and takes what has come of the first two. What a

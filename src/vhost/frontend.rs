@@ -20,6 +20,7 @@ use super::lost::Foreign;
 use super::memory::{Region, Regions};
 use super::queue::Queue;
 use super::ring::{Ring, RingSetup};
+use super::state::Transfer;
 use super::window;
 use crate::fuse::{Filesystem, Window};
 
@@ -48,6 +49,8 @@ struct State {
     back_channel: Option<Backend>,
     /// The front-end maps what we ask it to.
     maps: bool,
+    /// The guest's session is on its way, or was.
+    transfer: Option<Transfer>,
 }
 
 impl<F: Filesystem + 'static> Frontend<F> {
@@ -57,6 +60,11 @@ impl<F: Filesystem + 'static> Frontend<F> {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody is interested any more in a session that is on its way.
+    pub(super) fn give_up_transfer(&self) {
+        self.state().transfer = None;
     }
 
     fn queue(&self, index: u32) -> Result<&Arc<Queue>> {
@@ -110,6 +118,7 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
 
     fn reset_device(&self) -> Result<()> {
         log::debug!("The front-end resets the device");
+        self.give_up_transfer();
         self.device.end_session();
         Ok(())
     }
@@ -341,15 +350,19 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
 
     fn set_device_state_fd(
         &self,
-        _: VhostTransferStateDirection,
-        _: VhostTransferStatePhase,
-        _: File,
+        direction: VhostTransferStateDirection,
+        _stopped: VhostTransferStatePhase,
+        line: File,
     ) -> Result<Option<File>> {
-        refused("the device's state cannot be transferred")
+        let mut state = self.state();
+        state.transfer = None;
+        state.transfer = Some(Transfer::begin(&self.device, direction, line)?);
+        Ok(None)
     }
 
     fn check_device_state(&self) -> Result<()> {
-        refused("the device's state cannot be transferred")
+        let transfer = self.state().transfer.take();
+        transfer.ok_or(Error::InvalidOperation("no state was transferred"))?.end()
     }
 
     fn get_shmem_config(&self) -> Result<VhostUserShMemConfig> {

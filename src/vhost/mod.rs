@@ -21,6 +21,7 @@ mod ring;
 #[cfg(test)]
 mod ring_tests;
 mod server;
+mod state;
 mod terms;
 mod traffic;
 mod window;

@@ -62,7 +62,7 @@ pub fn serve<F: Filesystem + 'static>(
     let device = Arc::new(Device::new(session, config, (window, rings))?);
     traffic.watch(device.queues.iter().map(|queue| queue.counts()).collect());
     let frontend = Arc::new(Frontend::new(device.clone()));
-    let mut messages = BackendReqHandler::from_stream(stream, frontend);
+    let mut messages = BackendReqHandler::from_stream(stream, frontend.clone());
     let mut refused = 0;
     let ended = loop {
         let handled = catch_unwind(AssertUnwindSafe(|| messages.handle_request()));
@@ -78,6 +78,7 @@ pub fn serve<F: Filesystem + 'static>(
             }
         }
     };
+    frontend.give_up_transfer();
     device.end_session();
     device.shared.window.iter().for_each(|window| window.detach());
     ended

@@ -18,6 +18,7 @@ mod rings;
 mod sessions;
 mod shares;
 mod starting;
+mod state;
 mod storms;
 mod unopened;
 

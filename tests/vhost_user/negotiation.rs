@@ -12,6 +12,7 @@ const ALWAYS: Protocol = Protocol::MQ
     .union(Protocol::BACKEND_REQ)
     .union(Protocol::BACKEND_SEND_FD)
     .union(Protocol::RESET_DEVICE)
+    .union(Protocol::DEVICE_STATE)
     .union(Protocol::CONFIGURE_MEM_SLOTS);
 
 fn connect(args: &[&str]) -> (Guest, Daemon) {

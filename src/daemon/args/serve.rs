@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::super::dax::DaxOptions;
 use super::super::error::StartError;
+use super::super::migration::MigrationOptions;
 use super::super::sandbox::SandboxOptions;
 use super::super::share::ShareOptions;
 use super::super::shares::{NamedShare, Shared};
@@ -91,6 +92,9 @@ pub(super) struct ServeOptions {
     #[command(flatten)]
     sandbox: SandboxOptions,
 
+    #[command(flatten)]
+    migration: MigrationOptions,
+
     /// Go to the background once front-ends may connect; the log goes to syslog
     #[arg(long, help_heading = "Process")]
     daemonize: bool,
@@ -105,20 +109,6 @@ pub(super) struct ServeOptions {
 
     #[command(flatten)]
     log: LogOptions,
-
-    // How a migration of the daemon's state goes, should there be one: none is offered to
-    // front-ends, so that these change nothing.
-    #[arg(long, value_name = "MODE", hide = true, value_parser = ["find-paths", "file-handles"])]
-    migration_mode: Option<String>,
-
-    #[arg(long, value_name = "ACTION", hide = true, value_parser = ["abort", "guest-error"])]
-    migration_on_error: Option<String>,
-
-    #[arg(long, hide = true)]
-    migration_verify_handles: bool,
-
-    #[arg(long, hide = true)]
-    migration_confirm_paths: bool,
 
     /// Print what this program can do, for launchers, and exit
     #[arg(long, help_heading = "Other")]
@@ -156,6 +146,7 @@ pub(in super::super) struct Settings {
     pub(in super::super) dax: DaxOptions,
     pub(in super::super) share: ShareOptions,
     pub(in super::super) sandbox: SandboxOptions,
+    pub(in super::super) migration: MigrationOptions,
     pub(in super::super) daemonize: bool,
     pub(in super::super) ready_fd: Option<RawFd>,
     pub(in super::super) control: Option<PathBuf>,
@@ -214,6 +205,7 @@ impl ServeOptions {
             dax: self.dax,
             share: self.how,
             sandbox: self.sandbox,
+            migration: self.migration,
             daemonize: self.daemonize,
             ready_fd: self.ready_fd,
             control: self.control,

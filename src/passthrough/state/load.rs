@@ -80,6 +80,7 @@ pub(super) fn load(fs: &Passthrough, from: &mut dyn Read, given_up: &AtomicBool)
     fs.inodes.go_on_from(ids.inodes.get());
     fs.files.go_on_from(ids.files.get());
     fs.dirs.go_on_from(ids.dirs.get());
+    fs.incomplete.store(loader.count.failed > 0, Ordering::Relaxed);
     loader.report();
     Ok(())
 }

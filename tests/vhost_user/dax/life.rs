@@ -114,3 +114,18 @@ fn a_front_end_that_maps_nothing_has_no_window() {
     assert_eq!(guest.machine.fs.init(LINUX).unwrap().map_alignment, 0);
     guest.machine.daemon.process().wait_for_line("no DAX window", LONG).unwrap();
 }
+
+#[test]
+fn a_guest_with_a_window_is_not_taken_along_and_goes_on() {
+    let mut windowed = Windowed::new(Profile::Exact, &["--dax-policy=always"]);
+    let (node, file) = windowed.put("file", RANGE);
+    windowed.map(node, 0, 0, READ).unwrap();
+    let bases = [0, 1].map(|index| windowed.machine.guest.stop(index).unwrap());
+    assert!(windowed.machine.guest.save().is_err());
+    assert!(windowed.machine.daemon.process().stderr().contains("DAX window"));
+    let Machine { hiprio, fs, guest, .. } = &mut windowed.machine;
+    guest.start(hiprio.queue(), bases[0]).unwrap();
+    guest.start(fs.queue(), bases[1]).unwrap();
+    windowed.machine.fs.getattr(node, None).unwrap();
+    windowed.is_shown(&file, 0, 0);
+}
