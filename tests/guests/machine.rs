@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use ferryfs_bench::{Daemon, Process};
+use ferryfs_bench::{Daemon, Process, wait_until};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -85,6 +85,19 @@ impl Machine {
         command.arg("--put").arg(program::path());
         command.args(["--", include_str!("prelude.sh"), script]);
         Machine { guest: Guest(Process::start(command).unwrap()), daemon, other }
+    }
+
+    /// A socket of QEMU's, when it is there.
+    pub(super) fn socket(&self, name: &str) -> PathBuf {
+        let socket = self.daemon.socket().with_file_name(name);
+        wait_until("QEMU listens", || socket.exists());
+        socket
+    }
+
+    /// Waits for the end of a guest that has migrated, with which nobody goes on here.
+    pub(super) fn has_left(mut self) {
+        self.guest.0.wait(STEP).unwrap();
+        ended_well(&mut self.daemon);
     }
 
     pub(super) fn daemon(&self) -> &Process {

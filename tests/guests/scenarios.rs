@@ -28,6 +28,8 @@ macro_rules! flavours {
 
 #[path = "dax.rs"]
 mod dax;
+#[path = "migration.rs"]
+mod migration;
 
 flavours! {
     linux_6_1 = Linux61: a_share_is_as_good_as_a_disk, a_share_outlives_resets_and_reboots,
