@@ -284,3 +284,52 @@ fn a_guest_that_opens_nothing_takes_nothing_open_along() {
     assert_eq!(moved.fs().handles(), 0);
     assert_eq!(moved.read(file, Handle(0)).unwrap(), b"content");
 }
+
+/// A mount that goes away with this.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+#[test]
+fn what_is_on_other_file_systems_below_the_share_goes_along_too() {
+    if !rustix::process::geteuid().is_root() {
+        let test = "what_is_on_other_file_systems_below_the_share_goes_along_too";
+        ferryfs_bench::skip(test, "it needs root");
+        return;
+    }
+    for (keep, how) in ways() {
+        let place = Place::new();
+        fill(&place);
+        let (tmp, none) = (place.path("dir/below"), rustix::mount::MountFlags::empty());
+        rustix::mount::mount("tmpfs", &tmp, "tmpfs", none, Some(c"size=1m")).unwrap();
+        let _mounted = Mounted(tmp.clone());
+        fs::create_dir(tmp.join("dir")).unwrap();
+        for file in ["dir/file", "other"] {
+            fs::write(tmp.join(file), file).unwrap();
+        }
+        for other in 0..64 {
+            fs::write(place.path(&format!("other{other}")), "").unwrap();
+        }
+        let config = Config { descriptors: 24, ..keeping(keep) };
+        let guest = Guest::new(&place.share(), config.clone(), how);
+        let mount = guest.find("dir/below");
+        let (file, other) = (guest.find("dir/below/dir/file"), guest.find("dir/below/other"));
+        for other in 0..64 {
+            guest.find(&format!("other{other}"));
+        }
+        fs::rename(tmp.join("dir"), tmp.join("renamed")).unwrap();
+        let moved = guest.moved(&place.share(), config, how).unwrap();
+        for (node, path) in [(mount, ""), (file, "renamed/file"), (other, "other")] {
+            let found = moved.attr(node).unwrap().ino;
+            // Numbers of other file systems are made unique for guests without submounts.
+            assert_eq!(found & 0xffff_ffff, ino(&tmp.join(path)) & 0xffff_ffff, "{keep:?} {path}");
+        }
+        assert_eq!(moved.find("dir/below/renamed/file"), file);
+        let handle = moved.open(file, libc::O_RDONLY);
+        assert_eq!(moved.read(file, handle).unwrap(), b"dir/file");
+    }
+}
