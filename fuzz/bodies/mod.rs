@@ -6,5 +6,6 @@ pub mod messages;
 mod model;
 pub mod operations;
 pub mod requests;
+pub mod states;
 #[path = "../../tests/support/mod.rs"]
 mod support;

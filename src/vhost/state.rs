@@ -136,20 +136,7 @@ fn verb(direction: Direction) -> &'static str {
 }
 
 impl Line {
-    /// Waits until the line is ready for `what`.
-    ///
-    /// # Errors
-    /// If that is not going to happen.
-    fn wait(&self, what: PollFlags) -> io::Result<()> {
-        self.check()?;
-        if self.progress.is_closed.load(Ordering::Acquire) {
-            let problem = "the front-end says that it is over, and it is not";
-            return Err(io::Error::new(ErrorKind::TimedOut, problem));
-        }
-        self.progress.wake.or_ready(&self.file, what);
-        Ok(())
-    }
-
+    /// An error once nobody is interested any more.
     fn check(&self) -> io::Result<()> {
         match self.progress.given_up.load(Ordering::Acquire) {
             // Not `Interrupted`, after which one tries again.
@@ -160,18 +147,20 @@ impl Line {
 }
 
 impl Read for Line {
+    /// It ends where the other end is closed, or where the front-end says that it is: somebody else
+    /// may have a copy of that still, as a process that it has just begun to start.
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         loop {
-            // Asked for before trying: what was written before is there then.
+            // Before trying: what was written until then is there.
             let is_closed = self.progress.is_closed.load(Ordering::Acquire);
             self.check()?;
             match self.file.read(bytes) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock && is_closed => return Ok(0),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.progress.wake.or_ready(&self.file, PollFlags::IN);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 read => return read,
-            }
-            if is_closed || !self.progress.is_closed.load(Ordering::Acquire) {
-                self.wait(PollFlags::IN)?;
             }
         }
     }
@@ -182,7 +171,9 @@ impl Write for Line {
         loop {
             self.check()?;
             match self.file.write(bytes) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait(PollFlags::OUT)?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.progress.wake.or_ready(&self.file, PollFlags::OUT);
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 written => return written,
             }

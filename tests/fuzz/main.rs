@@ -8,7 +8,7 @@ mod mutate;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bodies::{extents, messages, operations, requests};
+use bodies::{extents, messages, operations, requests, states};
 
 /// The daemon catches its own panics: here they count.
 fn run(seeds: &[Vec<u8>], rounds: usize, body: impl Fn(&[u8])) {
@@ -42,4 +42,9 @@ fn operations_in_any_order_do_what_the_model_says() {
 #[test]
 fn whatever_is_mapped_the_record_is_what_the_front_end_has() {
     run(&extents::seeds(), 1000, extents::extents);
+}
+
+#[test]
+fn states_that_are_anything_open_nothing_else_and_end_in_order() {
+    run(&states::seeds(), 2000, states::states);
 }

@@ -151,37 +151,6 @@ fn more_inodes_than_a_guest_may_know_are_refused() {
 }
 
 #[test]
-fn states_that_are_anything_open_nothing_else_and_end_in_order() {
-    let (place, guest) = premises();
-    let mut seeds = vec![guest.saved()];
-    if handles_work("states_that_are_anything_open_nothing_else_and_end_in_order") {
-        let guest = guest.moved(&place.share(), Config::default(), BY_HANDLE).unwrap();
-        seeds.push(guest.saved());
-    }
-    let inside = ["", "directory", "directory/file", "link_to_it"];
-    let inside = inside.map(|path| ino(&place.path(path)));
-    for on_error in [OnError::Abort, OnError::GuestError] {
-        let how = Migrating { on_error, ..BY_PATH };
-        mutate::run(&seeds, 1000, |state| {
-            let there = Guest::waiting(&place.share(), Config::default(), how);
-            let loaded = there.load(state);
-            assert!(loaded.is_ok() || !there.0.has_begun());
-            assert!(there.fs().inodes() <= 16 && there.fs().handles() <= 16);
-            assert!(there.fs().survey().descriptors <= 64);
-            for index in 1..16 {
-                if let Ok(attr) = there.attr(NodeId(index)) {
-                    assert!(inside.contains(&attr.ino));
-                }
-            }
-            there.0.save(&mut Vec::new(), &NEVER).unwrap();
-            there.0.reset();
-            assert_eq!((there.fs().inodes(), there.fs().handles()), (1, 0));
-            assert_eq!(there.fs().descriptors(), 1);
-        });
-    }
-}
-
-#[test]
 fn who_is_given_up_ends_soon() {
     let (place, guest) = premises();
     let given_up = AtomicBool::new(true);

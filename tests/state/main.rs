@@ -2,8 +2,6 @@
 #![cfg(test)]
 
 mod hostile;
-#[path = "../../fuzz/bodies/mutate.rs"]
-mod mutate;
 #[path = "../support/mod.rs"]
 mod support;
 mod taken;

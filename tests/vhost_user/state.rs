@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::symlink;
 
 use ferryfs::fuse::Errno;
+use ferryfs::fuse::abi::{FileLock, LkIn};
 use ferryfs_bench::{Error, ROOT};
 use vhost::vhost_user::message::VhostUserProtocolFeatures;
 
@@ -150,12 +151,12 @@ fn what_is_not_there_stops_the_guest_or_only_who_uses_it() {
     fs::remove_file(path).unwrap();
     let bases = stop(&mut machine);
     let state = machine.guest.save().unwrap();
-    assert!(machine.daemon.process().stderr().contains("1 have no name any more"));
+    machine.daemon.process().wait_for_line("1 have no name any more", LONG).unwrap();
     let share = machine.daemon.share().to_owned();
 
     let (mut refused, loaded) = try_on(&share, &[], &state);
     assert!(loaded.is_err());
-    assert!(refused.daemon.process().stderr().contains("--migration-on-error guest-error"));
+    refused.daemon.process().wait_for_line("--migration-on-error guest-error", LONG).unwrap();
     refused.fs.init(LINUX_6_18).unwrap();
     assert_eq!(refused.fs.getattr(file, None).unwrap_err(), Errno::ESTALE);
 
@@ -164,8 +165,7 @@ fn what_is_not_there_stops_the_guest_or_only_who_uses_it() {
     assert_eq!(moved.fs.getattr(gone, None).unwrap_err(), Errno::ESTALE);
     assert_eq!(moved.fs.read(gone, fh, 0, 100).unwrap_err(), Errno::EIO);
     assert_eq!(moved.fs.getattr(file, None).unwrap().attr.size, 7);
-    let said = moved.daemon.process().stderr();
-    assert_eq!(said.matches("2 inodes and open files").count(), 1, "{said}");
+    moved.daemon.process().wait_for_line("2 inodes and open files", LONG).unwrap();
 
     go_on(&mut machine, bases);
     assert_eq!(machine.fs.read(gone, fh, 0, 100).unwrap(), b"still there");
@@ -292,5 +292,24 @@ fn several_shares_cannot_be_taken_along() {
     let daemon = Daemon::start_shares(ferryfs(), &[], &["a=a"], folder).unwrap();
     let guest = Guest::connect(&daemon.socket(), Setup::default()).unwrap();
     assert!(!guest.offered_protocol().contains(VhostUserProtocolFeatures::DEVICE_STATE));
-    assert!(daemon.process().stderr().contains("migrate only while"));
+    daemon.process().wait_for_line("migrate only while", LONG).unwrap();
+}
+
+#[test]
+fn locks_that_hold_on_the_host_are_told_of_and_left_behind() {
+    let mut machine = Machine::with(&["--posix-lock"], Setup::default());
+    machine.fs.init(LINUX_6_18).unwrap();
+    machine.put("file", "content");
+    let file = machine.find(ROOT, "file");
+    let fh = machine.fs.open(file, libc::O_RDWR).unwrap().fh;
+    for start in [0, 100] {
+        let range = FileLock { start, end: start + 9, kind: libc::F_WRLCK.cast_unsigned(), pid: 1 };
+        let lock = LkIn { fh, owner: 7, lk: range, lk_flags: 0, padding: 0 };
+        machine.fs.setlk(file, &lock, false).unwrap();
+    }
+    let state = saved(&mut machine);
+    machine.daemon.process().wait_for_line("2 ranges", LONG).unwrap();
+    let share = machine.daemon.share().to_owned();
+    let mut moved = on_with(&share, &["--posix-lock"], &state);
+    assert_eq!(moved.fs.read(file, fh, 0, 100).unwrap(), b"content");
 }

@@ -122,7 +122,7 @@ fn a_guest_with_a_window_is_not_taken_along_and_goes_on() {
     windowed.map(node, 0, 0, READ).unwrap();
     let bases = [0, 1].map(|index| windowed.machine.guest.stop(index).unwrap());
     assert!(windowed.machine.guest.save().is_err());
-    assert!(windowed.machine.daemon.process().stderr().contains("DAX window"));
+    windowed.machine.daemon.process().wait_for_line("DAX window, which", LONG).unwrap();
     let Machine { hiprio, fs, guest, .. } = &mut windowed.machine;
     guest.start(hiprio.queue(), bases[0]).unwrap();
     guest.start(fs.queue(), bases[1]).unwrap();
