@@ -140,7 +140,7 @@ _ferryfs() {
 
     case "${cmd}" in
         ferryfs)
-            opts="-o -d -f -h -V --shared-dir --share --require-mountpoint --socket-path --socket-group --fd --tag --num-request-queues --thread-pool-size --poll-us --io-uring --dax-window --dax-policy --readonly --no-open --cache --attr-timeout --entry-timeout --negative-timeout --no-readdirplus --readdirplus --writeback --no-writeback --allow-direct-io --no-allow-direct-io --allow-mmap --preserve-noatime --xattr --no-xattr --xattrmap --xattr-preset --posix-acl --security-label --killpriv-v2 --no-killpriv-v2 --translate-uid --translate-gid --map-owner --inode-file-handles --announce-submounts --no-announce-submounts --posix-lock --no-posix-lock --flock --no-flock --inode-limit --rlimit-nofile --sandbox --seccomp --no-landlock --modcaps --uid-map --gid-map --daemonize --control --ready-fd --log-level --syslog --log-format --migration-mode --migration-on-error --migration-verify-handles --migration-confirm-paths --print-capabilities --help --version mount ctl help"
+            opts="-o -d -f -h -V --shared-dir --share --require-mountpoint --socket-path --socket-group --fd --tag --num-request-queues --thread-pool-size --poll-us --io-uring --dax-window --dax-policy --readonly --no-open --cache --attr-timeout --entry-timeout --negative-timeout --no-readdirplus --readdirplus --writeback --no-writeback --allow-direct-io --no-allow-direct-io --allow-mmap --preserve-noatime --xattr --no-xattr --xattrmap --xattr-preset --posix-acl --security-label --killpriv-v2 --no-killpriv-v2 --translate-uid --translate-gid --map-owner --inode-file-handles --announce-submounts --no-announce-submounts --posix-lock --no-posix-lock --flock --no-flock --inode-limit --rlimit-nofile --sandbox --seccomp --no-landlock --modcaps --uid-map --gid-map --migration-mode --migration-on-error --migration-verify-handles --migration-confirm-paths --daemonize --control --ready-fd --log-level --syslog --log-format --print-capabilities --help --version mount ctl help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -270,6 +270,14 @@ _ferryfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --migration-mode)
+                    COMPREPLY=($(compgen -W "find-paths file-handles" -- "${cur}"))
+                    return 0
+                    ;;
+                --migration-on-error)
+                    COMPREPLY=($(compgen -W "abort guest-error" -- "${cur}"))
+                    return 0
+                    ;;
                 --control)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -284,14 +292,6 @@ _ferryfs() {
                     ;;
                 --log-format)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
-                    return 0
-                    ;;
-                --migration-mode)
-                    COMPREPLY=($(compgen -W "find-paths file-handles" -- "${cur}"))
-                    return 0
-                    ;;
-                --migration-on-error)
-                    COMPREPLY=($(compgen -W "abort guest-error" -- "${cur}"))
                     return 0
                     ;;
                 -o)

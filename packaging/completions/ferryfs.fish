@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_ferryfs_global_optspecs
-    string join \n shared-dir= share= require-mountpoint socket-path= socket-group= fd= tag= num-request-queues= thread-pool-size= poll-us= io-uring= dax-window= dax-policy= readonly no-open cache= attr-timeout= entry-timeout= negative-timeout= no-readdirplus readdirplus writeback no-writeback allow-direct-io no-allow-direct-io allow-mmap preserve-noatime xattr no-xattr xattrmap= xattr-preset= posix-acl= security-label= killpriv-v2 no-killpriv-v2 translate-uid= translate-gid= map-owner= inode-file-handles= announce-submounts no-announce-submounts posix-lock no-posix-lock flock no-flock inode-limit= rlimit-nofile= sandbox= seccomp= no-landlock modcaps= uid-map= gid-map= daemonize control= ready-fd= log-level= syslog log-format= migration-mode= migration-on-error= migration-verify-handles migration-confirm-paths print-capabilities o= d f h/help V/version
+    string join \n shared-dir= share= require-mountpoint socket-path= socket-group= fd= tag= num-request-queues= thread-pool-size= poll-us= io-uring= dax-window= dax-policy= readonly no-open cache= attr-timeout= entry-timeout= negative-timeout= no-readdirplus readdirplus writeback no-writeback allow-direct-io no-allow-direct-io allow-mmap preserve-noatime xattr no-xattr xattrmap= xattr-preset= posix-acl= security-label= killpriv-v2 no-killpriv-v2 translate-uid= translate-gid= map-owner= inode-file-handles= announce-submounts no-announce-submounts posix-lock no-posix-lock flock no-flock inode-limit= rlimit-nofile= sandbox= seccomp= no-landlock modcaps= uid-map= gid-map= migration-mode= migration-on-error= migration-verify-handles migration-confirm-paths daemonize control= ready-fd= log-level= syslog log-format= print-capabilities o= d f h/help V/version
 end
 
 function __fish_ferryfs_needs_command
@@ -72,15 +72,15 @@ none\t''"
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l modcaps -d 'Capabilities of root to keep or to drop besides the usual, as "+sys_admin:-mknod"' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l uid-map -d 'User ids of the namespace, as ":INSIDE:HOST:COUNT:"; may be repeated [default: the daemon\'s own, for other users than root]' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l gid-map -d 'Group ids of the namespace, as --uid-map' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l migration-mode -d 'How a guest\'s inodes are described to the daemon that it migrates to: find-paths (by their names in the share, which may be a copy there) or file-handles (the file system must be the same, and this one\'s daemon be trusted by the other, with the same option)' -r -f -a "find-paths\t''
+file-handles\t''"
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l migration-on-error -d 'What is done about an inode of a guest that migrates here and cannot be opened: abort (refuse the guest) or guest-error (the guest gets errors for it)' -r -f -a "abort\t''
+guest-error\t''"
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l control -d 'Answer `ferryfs ctl` on this socket, which only our user may connect to' -r -F
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l ready-fd -d 'Write a newline to this descriptor and close it once front-ends may connect' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l log-level -d 'How much to log: off, error, warn, info, debug or trace; RUST_LOG overrides it' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l log-format -d 'How to write the log: text, or json (an object a line)' -r -f -a "text\t'A line with its time and level'
 json\t'A JSON object a line'"
-complete -c ferryfs -n "__fish_ferryfs_needs_command" -l migration-mode -r -f -a "find-paths\t''
-file-handles\t''"
-complete -c ferryfs -n "__fish_ferryfs_needs_command" -l migration-on-error -r -f -a "abort\t''
-guest-error\t''"
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -s o -d 'Options as the C virtiofsd had them: a comma list of words as source=DIR, cache=always or no_xattr' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l require-mountpoint -d 'Refuse to start while the directory is not a mount point: it would be the wrong one'
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l readonly -d 'Refuse all changes'
@@ -104,10 +104,10 @@ complete -c ferryfs -n "__fish_ferryfs_needs_command" -l no-posix-lock
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l flock -d 'Make flock(2) locks of the guest hold on the host as well'
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l no-flock
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l no-landlock -d 'Do without Landlock, which has the kernel look again at whatever is opened or made'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l migration-verify-handles -d 'With find-paths: have the daemon that a guest migrates to check that it finds the same inodes, for which the file system must be the same'
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l migration-confirm-paths
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l daemonize -d 'Go to the background once front-ends may connect; the log goes to syslog'
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l syslog -d 'Log to syslog; without one, to the standard error output'
-complete -c ferryfs -n "__fish_ferryfs_needs_command" -l migration-verify-handles
-complete -c ferryfs -n "__fish_ferryfs_needs_command" -l migration-confirm-paths
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l print-capabilities -d 'Print what this program can do, for launchers, and exit'
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -s d -d 'Same as --log-level=debug'
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -s f -d 'Nothing: the daemon stays in the foreground anyway'
