@@ -2,6 +2,8 @@
 
 #[path = "../src/vhost/gate.rs"]
 mod gate;
+#[path = "../src/mem/free.rs"]
+mod free;
 #[path = "../src/mem/slab.rs"]
 pub mod slab;
 #[path = "../src/sync.rs"]
