@@ -30,7 +30,7 @@ const REMOVED: u64 = 1 << 25;
 const PIN: u64 = 1;
 const PINS: u64 = REMOVED - 1;
 
-pub(super) const BLOCK: usize = if cfg!(loom) { 64 } else { 1024 };
+pub(super) const BLOCK: usize = if cfg!(any(loom, miri)) { 64 } else { 1024 };
 pub(super) const BLOCKS: usize = match () {
     () if cfg!(loom) => 1,
     () if cfg!(miri) => 64,
@@ -318,6 +318,7 @@ impl<T> Drop for Pin<'_, T> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
     use std::sync::Arc;
 
     #[test]
@@ -367,7 +368,8 @@ mod tests {
             assert_eq!(second.get(*id).map(|value| *value), there.then_some(at));
         }
         let new: Vec<_> = (0..2 * BLOCK).map(|at| second.insert(at).unwrap()).collect();
-        assert!(new.iter().all(|id| !ids.contains(id)));
+        let known: HashSet<_> = ids.iter().collect();
+        assert!(new.iter().all(|id| !known.contains(id)));
         for id in ids.iter().chain(&new) {
             second.remove(*id);
         }

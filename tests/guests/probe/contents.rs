@@ -205,7 +205,10 @@ pub(super) const CASES: &[Case] = &[
             let meta = file.metadata().unwrap();
             assert_eq!(meta.size(), 50 * MIB as u64);
             assert!(meta.blocks() * 512 < MIB as u64, "{} blocks", meta.blocks());
-            assert_eq!(noted(dir), parts(&file));
+            // A guest that writes late takes all of a file for data.
+            let all = format!("data 0 to {}, end", 50 * MIB);
+            let noted = noted(dir);
+            assert!(noted == parts(&file) || noted == all, "{noted}");
             let mut start = bytes(5, 64 * KIB);
             start[16 * KIB..32 * KIB].fill(0);
             start.resize(128 * KIB, 0);
