@@ -11,12 +11,16 @@ fn quoted(document: &str) -> Vec<String> {
     text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// The source of every file below `dir`.
+/// The source of every file below `dir` that is Rust's, but for what was built there.
 fn sources(dir: &Path) -> String {
     let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let sources = paths.map(|path| match path.is_dir() {
+        true if path.ends_with("target") => String::new(),
         true => sources(&path),
-        false => fs::read_to_string(path).unwrap(),
+        false if path.extension().is_some_and(|kind| kind == "rs") => {
+            fs::read_to_string(path).unwrap()
+        }
+        false => String::new(),
     });
     sources.collect()
 }
