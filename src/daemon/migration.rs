@@ -1,7 +1,8 @@
 //! Options of migration.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
+use super::args::names;
 use crate::passthrough::{Migrating, MigrationMode, OnError, Passthrough};
 
 #[derive(Clone, Debug, Args)]
@@ -39,30 +40,23 @@ pub(super) struct MigrationOptions {
     migration_confirm_paths: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ModeName {
-    FindPaths,
-    FileHandles,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ActionName {
-    Abort,
-    GuestError,
+names! {
+    ModeName(MigrationMode) {
+        MigrationMode::FindPaths => "find-paths",
+        MigrationMode::FileHandles => "file-handles",
+    }
+    ActionName(OnError) {
+        OnError::Abort => "abort",
+        OnError::GuestError => "guest-error",
+    }
 }
 
 impl MigrationOptions {
     /// Has `share` taken to other daemons, and from them, as these options say.
     pub(super) fn apply(&self, share: &mut Passthrough) {
         share.migrate_by(Migrating {
-            mode: match self.migration_mode {
-                ModeName::FindPaths => MigrationMode::FindPaths,
-                ModeName::FileHandles => MigrationMode::FileHandles,
-            },
-            on_error: match self.migration_on_error {
-                ActionName::Abort => OnError::Abort,
-                ActionName::GuestError => OnError::GuestError,
-            },
+            mode: self.migration_mode.0,
+            on_error: self.migration_on_error.0,
             verify_handles: self.migration_verify_handles,
         });
     }

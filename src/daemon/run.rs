@@ -179,11 +179,7 @@ fn leave(starter: &Starter, shared: &mut Shared) -> Result<(), StartError> {
 
 /// Rings for READs that wait for storage, if there are to be any and the kernel has them.
 fn rings(when: When, device: &DeviceConfig) -> Option<ReadRings> {
-    let level = match when {
-        When::Off => return None,
-        When::Auto => log::Level::Debug,
-        When::On => log::Level::Warn,
-    };
+    let level = when.level()?;
     let report = |error: &io::Error| {
         log::log!(level, "Reads wait for storage in threads: io_uring cannot be used ({error})");
     };

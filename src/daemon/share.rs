@@ -5,12 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use clap::builder::PossibleValue;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::path::DecInt;
 use rustix::process::{getegid, geteuid};
 
+use super::args::names;
 use super::error::StartError;
 use super::limits;
 use super::sandbox::{Inside, Needs, Premises};
@@ -171,27 +171,6 @@ pub(super) struct ShareOptions {
     /// Limit of open files to set [default: the hard limit, at most 1000000]; 0 leaves it alone
     #[arg(long, value_name = "N", help_heading = "Process")]
     rlimit_nofile: Option<u64>,
-}
-
-/// Makes an enum of another floor a value of an option.
-macro_rules! names {
-    ($( $wrapper:ident($inner:ty) { $($value:expr => $name:literal $(| $alias:literal)*,)* } )*) => { $(
-        #[derive(Clone, Copy, Debug)]
-        struct $wrapper($inner);
-
-        impl ValueEnum for $wrapper {
-            fn value_variants<'a>() -> &'a [Self] {
-                &[$($wrapper($value),)*]
-            }
-
-            fn to_possible_value(&self) -> Option<PossibleValue> {
-                $(if self.0 == $value {
-                    return Some(PossibleValue::new($name)$(.alias($alias))*);
-                })*
-                None
-            }
-        }
-    )* };
 }
 
 names! {

@@ -39,8 +39,9 @@ pub(super) fn work<F: Filesystem + 'static>(
     parked: &Parked<F>,
     slots: &Slots,
 ) -> io::Result<End> {
-    let mut buffers = Buffers::new(session.scratch());
     slots.take();
+    // Most of those who stand in for others never have to, and need none until the end.
+    let mut buffers = Buffers::new(session.scratch());
     let ended = loop {
         match buffers.read(device) {
             Ok(Read::Request(len)) => buffers.serve(len, session, device, parked, slots),

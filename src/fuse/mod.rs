@@ -39,6 +39,7 @@ pub use migration::Migration;
 pub use name::Name;
 pub use notice::{Notice, Notify};
 pub use opcode::Opcode;
+pub(crate) use reading::PAGE;
 pub use reading::Reading;
 pub use session::{Patience, Scratch, Served, Session, Wait, give_up};
 pub use window::{Abilities, MapRange, Mappings, Source, Window};

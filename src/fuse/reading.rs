@@ -19,7 +19,7 @@ pub struct Reading {
 }
 
 /// Page caches hold files by these bytes, or by multiples of them.
-const PAGE: u64 = 4096;
+pub(crate) const PAGE: u64 = 4096;
 
 impl<F: Filesystem> Session<F> {
     /// Begins a READ that has to wait for storage, by `begin`: it is to have all of the room that

@@ -33,9 +33,7 @@ impl Output<'_> {
         self.filled += count;
         Ok(count)
     }
-}
 
-impl Output<'_> {
     /// Runs `with` on the room that is left, as `iovec`s and how many they are. They are there
     /// while it runs; what they name is for as long as the segments.
     pub fn with_iovecs<T>(&self, with: impl FnOnce(*const libc::iovec, u32) -> T) -> T {

@@ -29,24 +29,16 @@ impl Free {
         }
     }
 
+    /// Takes a slot; none if there are no more.
     pub(super) fn claim(&mut self, allocate: impl FnOnce(usize)) -> Option<u64> {
         if self.open.is_empty() && !self.grow() {
             return None;
         }
         let &block = self.open.last()?;
-        if self.used[block] == 0 {
-            allocate(block);
-        }
-        let (word, bits) =
-            self.slots[block].iter_mut().enumerate().find(|(_, bits)| **bits != 0)?;
-        let bit = bits.trailing_zeros();
-        *bits &= *bits - 1;
-        self.used[block] += 1;
-        if self.used[block] as usize == self.capacity(block) {
-            self.open.pop();
-        }
-        self.len += 1;
-        Some((block * BLOCK + word * 64) as u64 + u64::from(bit))
+        let (word, bits) = self.slots[block].iter().enumerate().find(|(_, bits)| **bits != 0)?;
+        let index = block * BLOCK + word * 64 + bits.trailing_zeros() as usize;
+        self.take(index, allocate);
+        Some(index as u64)
     }
 
     /// Takes one slot; false if it is none, or not free.
@@ -58,20 +50,28 @@ impl Free {
                 return false;
             }
         }
-        let bits = &mut self.slots[block][index % BLOCK / 64];
-        if *bits & 1 << (index % 64) == 0 {
-            return false;
+        let is_free = self.slots[block][index % BLOCK / 64] & 1 << (index % 64) != 0;
+        if is_free {
+            self.take(index, allocate);
         }
-        *bits &= !(1 << (index % 64));
-        allocate(block);
+        is_free
+    }
+
+    /// Takes a free slot, whose block gets memory if it may have none.
+    fn take(&mut self, index: usize, allocate: impl FnOnce(usize)) {
+        let block = index / BLOCK;
+        if self.used[block] == 0 {
+            allocate(block);
+        }
+        self.slots[block][index % BLOCK / 64] &= !(1 << (index % 64));
         self.used[block] += 1;
+        // Most are taken from the last.
         if self.used[block] as usize == self.capacity(block)
             && let Some(at) = self.open.iter().rposition(|open| *open == block)
         {
             self.open.swap_remove(at);
         }
         self.len += 1;
-        true
     }
 
     /// One more block, which has no memory yet; false if there are as many as ids are for.

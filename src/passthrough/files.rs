@@ -13,7 +13,7 @@ use super::inode::Inode;
 use super::sys;
 use crate::fuse::flags::{init, write};
 use crate::fuse::{
-    Caller, CopyRange, Errno, Handle, NodeId, Opcode, Opened, Patience, Result, Wait,
+    Caller, CopyRange, Errno, Handle, NodeId, Opcode, Opened, PAGE, Patience, Result, Wait,
 };
 use crate::mem::{Input, Output, Pin};
 
@@ -315,9 +315,6 @@ impl Passthrough {
         Ok(rustix::fs::seek(fd, to)?)
     }
 }
-
-/// The page cache holds files by these bytes, or by multiples of them.
-const PAGE: u64 = 4096;
 
 /// `MAX_RW_COUNT`: the kernel does no more in one call.
 const MAX_COPY: usize = 0x7fff_f000;

@@ -188,11 +188,7 @@ fn most_registrations() -> usize {
 
 /// Rings, if requests are to come by them, and the kernel can do that now.
 fn rings(when: When) -> Option<Rings> {
-    let level = match when {
-        When::Off => return None,
-        When::Auto => log::Level::Debug,
-        When::On => log::Level::Warn,
-    };
+    let level = when.level()?;
     let refused = match std::fs::read_to_string(PARAMETER) {
         Ok(value) if value.starts_with('Y') => match Rings::new() {
             Ok(rings) => return Some(rings),

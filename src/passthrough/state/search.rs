@@ -13,7 +13,6 @@ use super::super::mounts::reopen_dir;
 use super::super::sys::getdents;
 use super::is_given_up;
 use super::trail::{Trail, join};
-use crate::fuse::Result;
 
 /// Inodes that are looked for.
 pub(super) struct Wanted<T> {
@@ -93,7 +92,7 @@ pub(super) fn search<T>(
             wanted.look_at(step.fd.as_fd(), c"", &mut |what| found(what, &path))?;
         }
         let Ok(dir) = fs.inodes.open(|| reopen_dir(step.fd.as_fd(), READ)) else { continue };
-        while next(dir.as_fd(), &mut records).is_ok() && !records.is_empty() {
+        while getdents(dir.as_fd(), &mut records).is_ok() && !records.is_empty() {
             let mut rest = &records[..];
             while let Some(entry) = Found::parse(rest) {
                 rest = rest.get(entry.len..).unwrap_or_default();
@@ -112,8 +111,4 @@ pub(super) fn search<T>(
         }
     }
     Ok(())
-}
-
-fn next(dir: BorrowedFd<'_>, records: &mut Vec<u8>) -> Result<()> {
-    getdents(dir, records)
 }
