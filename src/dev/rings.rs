@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use io_uring::register::Restriction;
@@ -17,14 +18,18 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use super::entry::Entry;
 use super::parked::{Carried, Parked};
 use super::read_write::BUFFER;
-use crate::fuse::{Filesystem, Patience, Scratch, Served, Session};
+use crate::fuse::{Errno, Filesystem, Patience, Scratch, Served, Session, Wait, give_up};
 use crate::mem::{Input, Output};
 
-/// Bytes that the entries of all queues may have together; each queue has one at least.
+/// Entries of each queue that the kernel has: it fills one while another is served. More would not
+/// make a queue faster, as one thread serves it, and would be filled long before it is their turn.
+const ENTRIES: usize = 2;
+
+/// Bytes that these may have together; each queue has one entry at least.
 const MEMORY: usize = 128 << 20;
 
-/// More entries than this do not make a queue faster: one thread serves it.
-const MOST_ENTRIES: usize = 8;
+/// Further entries for all queues, in the place of those whose requests wait.
+const SPARE: usize = 64;
 
 /// Names the completion that means that there is something in the letter box.
 const LETTER: u64 = u64::MAX;
@@ -45,8 +50,9 @@ impl Rings {
     /// io_uring may not be used, or there is no room for so many rings.
     pub fn new() -> io::Result<Self> {
         let cpus = possible_cpus()?;
-        let entries = (MEMORY / BUFFER / cpus).clamp(1, MOST_ENTRIES);
-        let size = u32::try_from(entries + 1).map_err(io::Error::other)?.next_power_of_two();
+        let entries = (MEMORY / BUFFER / cpus).clamp(1, ENTRIES);
+        let size =
+            u32::try_from(entries + SPARE + 1).map_err(io::Error::other)?.next_power_of_two();
         let rings: io::Result<_> = (0..cpus).map(|_| restricted(size)).collect();
         Ok(Rings { rings: rings?, entries })
     }
@@ -54,18 +60,19 @@ impl Rings {
     /// Bytes that all entries have together; the kernel touches them as they are used.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.rings.len() * self.entries * BUFFER
+        (self.rings.len() * self.entries + SPARE) * BUFFER
     }
 
-    /// Queues, and entries in each.
+    /// How many queues there are.
     #[must_use]
-    pub fn size(&self) -> (usize, usize) {
-        (self.rings.len(), self.entries)
+    pub fn queues(&self) -> usize {
+        self.rings.len()
     }
 
     /// The rings of all queues, each to be served by a thread of its own.
     pub(super) fn split(self, device: &Arc<OwnedFd>) -> io::Result<Vec<Ring>> {
         let Rings { rings, entries } = self;
+        let spare = Arc::new(AtomicUsize::new(SPARE));
         let rings = rings.into_iter().enumerate().map(|(queue, ring)| {
             let home = Home {
                 bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
@@ -78,6 +85,8 @@ impl Rings {
                 device: device.clone(),
                 queue: u16::try_from(queue).map_err(io::Error::other)?,
                 entries: entries?,
+                away: 0,
+                spare: spare.clone(),
                 home: Arc::new(home),
             })
         });
@@ -137,6 +146,10 @@ pub(super) struct Ring {
     device: Arc<OwnedFd>,
     queue: u16,
     entries: Vec<Arc<Entry>>,
+    /// So many of these have requests that are served elsewhere.
+    away: usize,
+    /// What all queues may still have besides.
+    spare: Arc<AtomicUsize>,
     home: Arc<Home>,
 }
 
@@ -166,12 +179,12 @@ impl Ring {
     ) -> io::Result<()> {
         let mut scratch = session.scratch();
         self.listen()?;
-        for slot in 0..self.entries.len() {
-            let command = self.entries[slot].register(self.device.as_fd(), self.queue, slot as u64);
-            self.push(&command)?;
+        let first = self.entries.len();
+        for slot in 0..first {
+            self.register(slot)?;
         }
-        let mut alive = self.entries.len();
-        while alive > 0 {
+        let mut lost = 0;
+        while lost < self.entries.len() {
             match self.ring.submit_and_wait(1) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -183,12 +196,13 @@ impl Ring {
                     continue;
                 }
                 if done.result() < 0 {
-                    alive -= 1;
+                    lost += 1;
                     self.lost(done.result());
                     continue;
                 }
                 let slot = usize::try_from(done.user_data()).map_err(io::Error::other)?;
                 self.serve_one((session, parked), &mut scratch, slot)?;
+                self.replace_away(first)?;
             }
         }
         Ok(())
@@ -205,19 +219,51 @@ impl Ring {
         slot: usize,
     ) -> io::Result<()> {
         let entry = &self.entries[slot];
-        let served = {
-            let (request, reply) = (entry.request(), entry.reply());
-            session.serve(scratch, Input::new(&request), Output::new(&reply), Patience::None)
-        };
+        let (request, reply) = (entry.request(), entry.reply());
+        let (input, output) = (|| Input::new(&request), || Output::new(&reply));
+        let mut served = session.serve(scratch, input(), output(), Patience::None);
+        if served == Served::Later(Wait::Event) && self.is_last() {
+            // Nothing could come any more, not even what it waits for.
+            served = give_up(input(), output(), Errno::ENOLCK);
+        }
         match served {
             Served::Reply(len) => self.commit(slot, len),
             Served::Silent | Served::Unanswerable => self.commit(slot, 0),
             Served::Later(wait) => {
                 let ticket = Ticket { entry: entry.clone(), home: self.home.clone(), slot };
+                self.away += 1;
                 parked.keep(Carried::Ring(ticket), wait);
                 Ok(())
             }
         }
+    }
+
+    /// True if the kernel has no other entry of the queue, and can be given none.
+    fn is_last(&self) -> bool {
+        self.entries.len() - self.away == 1 && self.spare.load(Ordering::Relaxed) == 0
+    }
+
+    /// Gives the kernel entries in the place of those that are away, so that it has as many as at
+    /// `first`.
+    fn replace_away(&mut self, first: usize) -> io::Result<()> {
+        let one_less = |spare: usize| spare.checked_sub(1);
+        while self.entries.len() - self.away < first
+            && self.spare.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+        {
+            let Ok(entry) = Entry::new(BUFFER) else {
+                // Those that are away come back.
+                self.spare.fetch_add(1, Ordering::Relaxed);
+                break;
+            };
+            self.entries.push(Arc::new(entry));
+            self.register(self.entries.len() - 1)?;
+        }
+        Ok(())
+    }
+
+    fn register(&mut self, slot: usize) -> io::Result<()> {
+        let command = self.entries[slot].register(self.device.as_fd(), self.queue, slot as u64);
+        self.push(&command)
     }
 
     fn commit(&mut self, slot: usize, len: u32) -> io::Result<()> {
@@ -233,6 +279,7 @@ impl Ring {
         let letters = self.home.letters.lock().unwrap_or_else(PoisonError::into_inner);
         let letters = std::mem::take(&mut *{ letters });
         for (slot, len) in letters {
+            self.away -= 1;
             self.commit(slot, len)?;
         }
         self.listen()

@@ -194,6 +194,37 @@ fn a_lock_that_is_waited_for_over_a_ring_is_granted_or_interrupted() {
 }
 
 #[test]
+fn however_many_wait_on_one_processor_others_there_are_served() {
+    let test = "however_many_wait_on_one_processor_others_there_are_served";
+    let Some(mounted) = mount(test, &["--flock", "--cache=never"]) else { return };
+    fs::write(mounted.at("file"), "").unwrap();
+    let held = File::open(mounted.at("file")).unwrap();
+    held.lock().unwrap();
+    let on_one = |program: &[&str]| {
+        let mut command = Command::new("taskset");
+        command.args(["-c", "0"]).args(program).arg(mounted.at("file"));
+        command
+    };
+    let waiting: Vec<_> = (0..80)
+        .map(|_| {
+            let mut command = on_one(&["flock", "-w", "60"]);
+            command.arg("true");
+            Process::start(command).unwrap()
+        })
+        .collect();
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(50));
+        let mut asks = Process::start(on_one(&["test", "-e"])).unwrap();
+        assert_eq!(asks.wait(LONG).unwrap().code(), Some(0));
+    }
+    held.unlock().unwrap();
+    // So many may wait in all; the others were told that there are no locks.
+    let codes = waiting.into_iter().map(|mut waits| waits.wait(LONG).unwrap().code());
+    let granted = codes.filter(|code| *code == Some(0)).count();
+    assert!((60..80).contains(&granted), "{granted}");
+}
+
+#[test]
 fn the_daemon_of_rings_may_be_killed_under_load() {
     let Some(mounted) = mount("the_daemon_of_rings_may_be_killed_under_load", &[]) else { return };
     endings::killed_under_load(mounted);

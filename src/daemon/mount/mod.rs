@@ -145,17 +145,16 @@ impl Given {
         });
         let session = Arc::new(Session::new(share, carrier));
         settings.share.describe();
-        let size = carriage.rings.as_ref().map(|rings| (rings.size(), rings.memory() >> 20));
+        let size = carriage.rings.as_ref().map(|rings| (rings.queues(), rings.memory() >> 20));
         let ready = || {
             if let Some(notifier) = notifier {
                 tell_changes(&session, notifier);
             }
-            if let Some(((queues, entries), memory)) = size
+            if let Some((queues, memory)) = size
                 && session.has_agreed(init::OVER_IO_URING)
             {
                 log::info!(
-                    "Requests come over io_uring: {queues} queues of {entries} entries, which \
-                     take {memory} MiB at most"
+                    "Requests come over io_uring: {queues} queues, which take {memory} MiB at most"
                 );
             }
             if settings.passthrough == When::On && !session.has_agreed(init::PASSTHROUGH) {
