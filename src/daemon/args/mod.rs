@@ -20,7 +20,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use super::error::StartError;
 use super::mount::{self, MountSettings};
 pub(super) use ctl::{CtlSettings, Question, ShareChange};
-use explain::explain;
+use explain::{explain, explain_bytes};
 pub(super) use log_options::{LogFormat, LogOptions};
 pub(super) use names::names;
 use serve::ServeOptions;
@@ -72,10 +72,13 @@ const VIRTIOFSD: (&str, &str) =
 pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, StartError> {
     let mut args = mount::expand(args)?.into_iter();
     let program = args.next().unwrap_or_default();
-    let args = words::translate(args)?;
-    let arguments = named(&program)
-        .try_get_matches_from(std::iter::once(program).chain(args))
-        .and_then(|matches| Arguments::from_arg_matches(&matches));
+    let command = named(&program);
+    let words: Vec<_> = std::iter::once(program).chain(words::translate(args)?).collect();
+    let read = |words: &[OsString]| {
+        let matches = command.clone().try_get_matches_from(words);
+        matches.and_then(|matches| Arguments::from_arg_matches(&matches))
+    };
+    let arguments = read(&words);
     match arguments {
         Ok(Arguments { command: Some(Command::Mount(settings)), .. }) => Ok(Wish::Mount(settings)),
         Ok(Arguments { command: Some(Command::Ctl(settings)), .. }) => Ok(Wish::Ctl(settings)),
@@ -87,7 +90,10 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, St
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 Ok(Wish::Print(error.render().to_string()))
             }
-            _ => Err(explain(&error)),
+            ErrorKind::InvalidUtf8 => Err(explain_bytes(&words, |words| {
+                read(words).is_err_and(|error| error.kind() == ErrorKind::InvalidUtf8)
+            })),
+            _ => Err(explain(&error, &command, &words)),
         },
     }
 }
@@ -121,6 +127,8 @@ fn named(program: &OsStr) -> clap::Command {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use log::LevelFilter;
 
     use super::super::shares::Shared;
@@ -229,6 +237,74 @@ mod tests {
             assert!(line.starts_with(option), "{words}: {line}");
             assert!(!line.contains('\n') && line.contains("; "), "{words}: {line}");
         }
+    }
+
+    #[test]
+    fn words_that_are_wrong_are_named_with_what_to_do() {
+        for (words, line) in [
+            (
+                "--shared-dir /d --socket-path /s extra",
+                "extra: it belongs to no option; leave it out, or name the directory to share by \
+                 --shared-dir",
+            ),
+            (
+                "/srv --socket-path /s",
+                "/srv: it belongs to no option; leave it out, or name the directory to share by \
+                 --shared-dir",
+            ),
+            ("mont /a /b", "mont: it belongs to no option; use mount"),
+            (
+                "--shared-dir / --posix-acl always",
+                "always: it belongs to no option; write --posix-acl=always",
+            ),
+            (
+                "--readonly mount /a /b",
+                "mount: it comes after options; write it first, and only its own options",
+            ),
+            ("mount /a /b extra", "extra: it is one word too many; leave it out"),
+            ("mount", "SOURCE: it is missing; add it"),
+            ("ctl --control c stats extra", "extra: it is one word too many; leave it out"),
+            (
+                "ctl --control c frob",
+                "frob: ctl knows no such word; use stats, inodes, sessions, metrics, top, share or \
+                 log-level",
+            ),
+            (
+                "ctl --control c share",
+                "share: it needs a word that says what to do; use add or remove",
+            ),
+            ("ctl stats", "--control <PATH>: it is missing; add it"),
+            ("--share-dirs /", "--share-dirs: there is no such option; use --shared-dir"),
+            (
+                "--cache x",
+                "--cache <POLICY>: invalid value 'x'; use auto, always, metadata or never",
+            ),
+            ("--xattr=1", "--xattr: it takes no value; leave the equals sign and the value out"),
+            (
+                "--socket-path /s --fd 3",
+                "--socket-path <SOCK>: it cannot be used with --fd <N>; leave one of them out",
+            ),
+            ("--dax-policy auto", "--dax-window <SIZE>: it is missing; add it"),
+        ] {
+            assert_eq!(parse_words(words).unwrap_err().to_string(), line, "{words}");
+        }
+        let error = parse(["ferryfs", "--readonly", ""].map(OsString::from)).unwrap_err();
+        assert!(error.to_string().starts_with("\"\": it belongs to no option; "), "{error}");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_named_by_their_option() {
+        let parse_bytes = |words: &[&[u8]]| {
+            let words = words.iter().map(|word| OsStr::from_bytes(word).to_owned());
+            parse(std::iter::once("ferryfs".into()).chain(words)).unwrap_err().to_string()
+        };
+        let line = "--tag: \"\u{fffd}\" is not UTF-8; write it in UTF-8";
+        // Paths may be anything.
+        assert_eq!(parse_bytes(&[b"--shared-dir", b"\xff", b"--tag", b"\xff", b"--fd=3"]), line);
+        let line = "--tag: \"--tag=\u{fffd}\" is not UTF-8; write it in UTF-8";
+        assert_eq!(parse_bytes(&[b"--socket-path=/\xff", b"--tag=\xff", b"--xattrmap=\xff"]), line);
+        let line = "--threads: \"\u{fffd}\" is not UTF-8; write it in UTF-8";
+        assert_eq!(parse_bytes(&[b"mount", b"\xff", b"/at", b"--threads", b"\xff"]), line);
     }
 
     #[test]
