@@ -84,10 +84,21 @@ impl Place {
     }
 
     /// Makes the pid file, or takes over one that nobody holds any more.
-    fn lockpid_file(&self) -> io::Result<File> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fn lock_pid_file(&self) -> io::Result<File> {
+        use rustix::io::Errno;
+        let in_the_way = || io::Error::new(io::ErrorKind::AlreadyExists, "it is no regular file");
+        // Opening what is no file at all must neither wait nor do anything to it.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let flags = flags | OFlags::RDWR | OFlags::CREATE;
         let mode = Mode::from_raw_mode(0o644);
-        let mut file = File::from(rustix::fs::openat(&*self.folder, &*self.name, flags, mode)?);
+        let opened = rustix::fs::openat(&*self.folder, &*self.name, flags, mode);
+        let mut file = File::from(opened.map_err(|error| match error {
+            Errno::LOOP | Errno::ISDIR | Errno::NXIO => in_the_way(),
+            error => error.into(),
+        })?);
+        if !file.metadata()?.is_file() {
+            return Err(in_the_way());
+        }
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         file.set_len(0)?;
         writeln!(file, "{}", std::process::id())?;
@@ -152,9 +163,17 @@ fn bind(path: &Path, gid: Option<u32>) -> Result<Socket, StartError> {
     let unusable = |error| refuse(&error, "check that its folder exists and is writable");
     let place = Place::find(path).map_err(unusable)?;
     let pid_place = place.with(".pid");
-    let pid_file = pid_place.lockpid_file().map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => refuse(&"another daemon serves it", "stop it first"),
-        _ => unusable(error),
+    let pid_file = pid_place.lock_pid_file().map_err(|error| {
+        let problem = format!("cannot use its pid file {}.pid: {error}", path.display());
+        let refuse_it = |remedy| StartError::new("--socket-path", problem, remedy);
+        match error.kind() {
+            io::ErrorKind::WouldBlock => refuse(&"another daemon serves it", "stop it first"),
+            io::ErrorKind::AlreadyExists => refuse_it("remove it, or name another socket"),
+            io::ErrorKind::PermissionDenied => {
+                refuse_it("give the daemon's user the right to write it, and in its folder")
+            }
+            _ => refuse_it("name a socket in a folder where files can be made"),
+        }
     })?;
     let mut files = Files { places: vec![pid_place], pid_file: Some(pid_file) };
     match listen(path, place, gid, &mut files) {
@@ -243,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_socket_andpid_file_are_taken_over() {
+    fn a_stale_socket_and_pid_file_are_taken_over() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let pid = dir.path().join("s.pid");
@@ -287,6 +306,39 @@ mod tests {
             assert!(error.starts_with("--socket-path: cannot listen"), "{error}");
         }
         assert_eq!(fs::read_to_string(file).unwrap(), "precious");
+    }
+
+    #[test]
+    fn what_is_in_the_way_of_the_pid_file_is_named_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, pid) = (dir.path().join("s"), dir.path().join("s.pid"));
+        let ways: [&dyn Fn(); 4] = [
+            &|| std::os::unix::fs::symlink("elsewhere", &pid).unwrap(),
+            &|| fs::create_dir(&pid).unwrap(),
+            &|| {
+                let kind = FileType::Fifo;
+                rustix::fs::mknodat(rustix::fs::CWD, &pid, kind, Mode::RWXU, 0).unwrap();
+            },
+            &|| drop(UnixListener::bind(&pid).unwrap()),
+        ];
+        for make in ways {
+            make();
+            let there = fs::symlink_metadata(&pid).unwrap().file_type();
+            let error = Socket::open(&settings(&path)).err().unwrap().to_string();
+            let line = format!(
+                "--socket-path: cannot use its pid file {}: it is no regular file; remove it, or \
+                 name another socket",
+                pid.display()
+            );
+            assert_eq!(error, line);
+            assert_eq!(fs::symlink_metadata(&pid).unwrap().file_type(), there);
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+            if there.is_dir() {
+                fs::remove_dir(&pid).unwrap()
+            } else {
+                fs::remove_file(&pid).unwrap()
+            }
+        }
     }
 
     #[test]
