@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat};
+use rustix::io::Errno;
 use rustix::path::DecInt;
 use rustix::process::{getegid, geteuid};
 
@@ -202,7 +203,6 @@ enum Preset {
 
 /// True if there may be extended attributes.
 fn has_xattrs(root: &OwnedFd, inside: &Inside) -> bool {
-    use rustix::io::Errno;
     let probe = || -> Result<usize, Errno> {
         let here = rustix::fs::openat(CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         rustix::process::fchdir(&inside.proc_fds)?;
@@ -213,9 +213,31 @@ fn has_xattrs(root: &OwnedFd, inside: &Inside) -> bool {
     probe() != Err(Errno::OPNOTSUPP)
 }
 
-fn refuse(option: &str, directory: &Path, error: &io::Error) -> StartError {
-    let problem = format!("cannot share {}: {error}", directory.display());
-    StartError::new(option, problem, "name a directory that you may read")
+/// Why `option` cannot have this path.
+pub(super) fn refuse(option: &str, path: &Path, error: &io::Error) -> StartError {
+    let problem = format!("cannot share {}: {error}", path.display());
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            let user = geteuid().as_raw();
+            let remedy = format!(
+                "let user {user} read and search it and search what is above it, or start the \
+                 daemon as another user"
+            );
+            StartError::new(option, problem, remedy)
+        }
+        _ => StartError::new(option, problem, "name a directory that you may read"),
+    }
+}
+
+/// # Errors
+/// `EACCES` if this process may not look up names in the directory: nothing could be served. It is
+/// asked for before there is a sandbox, none of which would help.
+fn may_search(path: &Path) -> io::Result<()> {
+    match accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) {
+        Err(Errno::ACCESS) => Err(Errno::ACCESS.into()),
+        // Kernels and containers that do not know this call leave it to be seen later.
+        _ => Ok(()),
+    }
 }
 
 /// Why what was prepared cannot be shared after all.
@@ -255,7 +277,8 @@ impl ShareOptions {
     pub(super) fn prepare(&self, premises: &Premises) -> Result<usize, StartError> {
         for path in premises.paths() {
             let found = std::fs::metadata(path).and_then(|found| match found.file_type() {
-                kind if kind.is_dir() || kind.is_file() && premises.are_several => Ok(()),
+                kind if kind.is_dir() => may_search(path),
+                kind if kind.is_file() && premises.are_several => Ok(()),
                 _ => Err(io::ErrorKind::NotADirectory.into()),
             });
             found.map_err(|error| refuse(premises.option, path, &error))?;

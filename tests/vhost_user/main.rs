@@ -5,6 +5,7 @@ mod buffers;
 mod cold;
 mod control;
 mod dax;
+mod denied;
 mod files;
 mod hostile;
 mod limits;

@@ -15,6 +15,7 @@ use rustix::process::{chdir, chroot, fchdir, pivot_root};
 use super::options::Mode;
 use super::{Inside, Later, Premises};
 use crate::daemon::error::StartError;
+use crate::daemon::share;
 
 /// Leaves only what `mode` lets this process see, and makes it the working directory.
 pub(super) fn enter(mode: Mode, premises: &Premises) -> Result<Inside, StartError> {
@@ -22,6 +23,8 @@ pub(super) fn enter(mode: Mode, premises: &Premises) -> Result<Inside, StartErro
         StartError::new("/proc", format!("it cannot be used: {error}"), "mount it")
     })?;
     let refuse = |error| mode.refuse("a view of the share", &error);
+    let cannot_share =
+        |path: &Path, error: io::Errno| share::refuse(premises.option, path, &error.into());
     let mut inside = Inside {
         roots: Vec::new(),
         proc_fds,
@@ -37,22 +40,25 @@ pub(super) fn enter(mode: Mode, premises: &Premises) -> Result<Inside, StartErro
         }
         Mode::Chroot => {
             let share = premises.paths().next().unwrap_or(Path::new("/"));
-            inside.roots.push(chroot(share).and_then(|()| open("/")).map_err(refuse)?);
+            let root = chroot(share).and_then(|()| open("/"));
+            // Denied by the share's own rights: what a sandbox may not do is not permitted.
+            inside.roots.push(root.map_err(|error| match error {
+                io::Errno::ACCESS => cannot_share(share, error),
+                error => refuse(error),
+            })?);
         }
         Mode::None | Mode::Auto => {
             for share in premises.paths() {
-                inside.roots.push(open(share).map_err(|error| {
-                    let problem = format!("cannot share {}: {error}", share.display());
-                    StartError::new(premises.option, problem, "name what you may read")
-                })?);
+                inside.roots.push(open(share).map_err(|error| cannot_share(share, error))?);
             }
         }
     }
-    let stay = match (&*inside.roots, premises.are_several) {
-        ([root], false) => fchdir(root),
-        _ => chdir("/"),
-    };
-    stay.map_err(refuse)?;
+    match (&*inside.roots, premises.paths().next()) {
+        ([root], Some(share)) if !premises.are_several => {
+            fchdir(root).map_err(|error| cannot_share(share, error))?;
+        }
+        _ => chdir("/").map_err(refuse)?,
+    }
     Ok(inside)
 }
 
