@@ -10,6 +10,7 @@ use super::deferred::WaitingRoom;
 use super::queue::{Queue, Shared};
 use super::reads::ReadRings;
 use super::terms::CurrentTerms;
+use super::unshared::Told;
 use super::window;
 use crate::dax::{DaxWindow, Halt};
 use crate::fuse::{Filesystem, Session};
@@ -83,6 +84,7 @@ impl<F: Filesystem + 'static> Device<F> {
             terms: CurrentTerms::default(),
             waiting: WaitingRoom::new(config.waiting_threads),
             window,
+            told: Told::default(),
         };
         Ok(Device { config, queues: queues?, shared: Arc::new(shared) })
     }

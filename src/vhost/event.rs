@@ -37,8 +37,8 @@ impl Event {
     }
 
     /// Sleeps until this event, `kick` or `bell`, and takes what has come of the first two. What a
-    /// front-end gives for a kick event may be anything.
-    pub(super) fn wait_or(&self, kick: Option<&OwnedFd>, bell: Option<BorrowedFd<'_>>) {
+    /// front-end gives for a kick event may be anything. Returns how often `kick` came.
+    pub(super) fn wait_or(&self, kick: Option<&OwnedFd>, bell: Option<BorrowedFd<'_>>) -> u64 {
         let look = LOOK.try_into().ok();
         let wait = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         let mut waits = [self.0.as_fd(); 3].map(wait);
@@ -53,7 +53,7 @@ impl Event {
         {
             log::error!("Cannot wait for a kick: {error}");
             std::thread::sleep(LOOK);
-            return;
+            return 0;
         }
         let came = |fd: &PollFd<'_>| fd.revents().contains(PollFlags::IN);
         let (own, kicked) = (came(&waits[0]), kick.is_some() && came(&waits[1]));
@@ -63,14 +63,16 @@ impl Event {
             let _ = rustix::io::read(&self.0, &mut count);
         }
         if let (true, Some(kick)) = (kicked, kick) {
-            let read = rustix::io::read(kick.as_fd(), &mut count);
-            if read != Ok(count.len()) && read != Err(rustix::io::Errno::AGAIN) {
+            match rustix::io::read(kick.as_fd(), &mut count) {
+                Ok(len) if len == count.len() => return u64::from_ne_bytes(count),
+                Err(rustix::io::Errno::AGAIN) => {}
                 // Not an event: then it may be ready for ever.
-                std::thread::sleep(LOOK);
+                _ => std::thread::sleep(LOOK),
             }
         } else if !own && !rang && kick.is_some() {
             // An error or a hang-up of what is no event.
             std::thread::sleep(LOOK);
         }
+        0
     }
 }

@@ -21,7 +21,7 @@ use super::memory::{Region, Regions};
 use super::queue::Queue;
 use super::ring::{Ring, RingSetup};
 use super::state::Transfer;
-use super::window;
+use super::{unshared, window};
 use crate::fuse::{Filesystem, Window};
 
 /// Longest ring that split virtqueues know.
@@ -213,11 +213,8 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
         let queue = self.queue(index)?;
         let regions = self.device.shared.terms.get().regions;
         if regions.is_empty() {
-            log::error!(
-                "The guest's memory is not shared with us: start the virtual machine with memory \
-                 that is, as QEMU's memory-backend-memfd with share=on"
-            );
-            return Err(Error::InvalidParam);
+            self.device.shared.told.of_none();
+            return refused(unshared::NONE);
         }
         let guest = |user| regions.guest_of_user(user).ok_or(Error::InvalidParam);
         let (desc, avail, used) = (guest(descriptor)?, guest(available)?, guest(used)?);
@@ -257,6 +254,7 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
         let queue = self.queue(index.into())?;
         queue.gate.change(|setup| {
             setup.kick = fd.map(|fd| Arc::new(fd.into()));
+            setup.kicks = 0;
             setup.started = true;
         });
         queue.serve_by(&self.device.shared).map_err(Error::ReqHandlerError)

@@ -34,12 +34,13 @@ impl Idle {
     }
 
     /// Sleeps by `sleep`, and learns from how long that took.
-    pub(super) fn sleep(&mut self, sleep: impl FnOnce()) {
+    pub(super) fn sleep<T>(&mut self, sleep: impl FnOnce() -> T) -> T {
         match self {
             Idle::Poll(poll) if !poll.longest.is_zero() => {
                 let start = Instant::now();
-                sleep();
+                let slept = sleep();
                 poll.learn(start.elapsed());
+                slept
             }
             Idle::Poll(_) | Idle::Gather => sleep(),
         }

@@ -24,6 +24,7 @@ mod server;
 mod state;
 mod terms;
 mod traffic;
+mod unshared;
 mod window;
 
 pub use device::{DeviceConfig, MAX_REQUEST_QUEUES, Tag};

@@ -17,6 +17,7 @@ use super::reads::{Landed, Reads};
 use super::ring::{BadChain, Broken, Ring, RingSetup};
 use super::terms::{CurrentTerms, Terms};
 use super::traffic::QueueCounts;
+use super::unshared::Told;
 use crate::dax::DaxWindow;
 use crate::fuse::{Filesystem, Patience, Scratch, Served, Session, Wait};
 use crate::mem::{Input, Output, Segment, SegmentList};
@@ -30,9 +31,19 @@ pub(super) struct Setup {
     pub(super) kick: Option<Arc<OwnedFd>>,
     pub(super) call: Option<Arc<OwnedFd>>,
     pub(super) error: Option<Arc<OwnedFd>>,
+    /// How often that came since the ring was started, until there is a request.
+    pub(super) kicks: u64,
     pub(super) started: bool,
     pub(super) enabled: bool,
     pub(super) counts: Arc<QueueCounts>,
+}
+
+impl Setup {
+    /// True if the same event tells of kicks.
+    fn is_kicked_as(&self, other: &Setup) -> bool {
+        let both = self.kick.as_ref().zip(other.kick.as_ref());
+        both.is_some_and(|(one, other)| Arc::ptr_eq(one, other))
+    }
 }
 
 /// What all queues of a device share.
@@ -43,6 +54,7 @@ pub(super) struct Shared<F> {
     pub(super) terms: CurrentTerms,
     pub(super) waiting: WaitingRoom<F>,
     pub(super) window: Option<Arc<DaxWindow>>,
+    pub(super) told: Told,
 }
 
 /// One virtqueue.
@@ -187,16 +199,23 @@ impl Queue {
             let served = catch_unwind(AssertUnwindSafe(serve)).unwrap_or(Err(Broken::Bug));
             lost::report();
             if let Err(broken) = served {
-                log::error!(
-                    "Queue {} is broken ({broken:?}) and stops until the guest resets the device",
-                    self.index
-                );
+                match broken {
+                    Broken::NoMemory => shared.told.of_none(),
+                    _ => log::error!(
+                        "Queue {} is broken ({broken:?}) and stops until the guest resets the device",
+                        self.index
+                    ),
+                }
                 notify(setup.error.as_ref());
             }
             *self.reads() = reads;
             self.gate.leave(|now| {
                 now.ring.next_avail = setup.ring.next_avail;
                 now.ring.next_used = setup.ring.next_used;
+                // Unless it was started anew meanwhile.
+                if now.is_kicked_as(&setup) {
+                    now.kicks = setup.kicks;
+                }
                 now.started &= served.is_ok();
             });
         }
@@ -239,10 +258,12 @@ impl Queue {
                 }
                 if ring.ask_for_kick() {
                     lost::report();
+                    shared.told.of_empty(self.index, setup);
                     setup.counts.sleeps.add(1);
                     let bell = reads.and_then(Reads::bell);
                     let sleep = || self.gate.wake.wait_or(setup.kick.as_deref(), bell);
-                    if is_slow { sleep() } else { idle.sleep(sleep) }
+                    let kicks = if is_slow { sleep() } else { idle.sleep(sleep) };
+                    setup.kicks = setup.kicks.saturating_add(kicks);
                 }
                 ring.refuse_kicks();
             };

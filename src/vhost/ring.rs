@@ -38,6 +38,8 @@ pub(super) struct RingSetup {
 /// A ring that can no longer be served; the guest has to reset the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
+    /// There is no memory that it could be in.
+    NoMemory,
     /// A part of it is not in the guest's memory, or not aligned.
     Misplaced,
     /// More requests are available than the ring can hold.
@@ -96,6 +98,9 @@ pub(super) struct Ring<'m> {
 impl<'m> Ring<'m> {
     pub(super) fn new(regions: &'m Regions, setup: &RingSetup) -> Result<Self, Broken> {
         let size = usize::from(setup.size);
+        if regions.is_empty() {
+            return Err(Broken::NoMemory);
+        }
         if size == 0 {
             return Err(Broken::Misplaced);
         }

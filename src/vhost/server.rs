@@ -11,6 +11,7 @@ use super::device::{Device, DeviceConfig};
 use super::frontend::Frontend;
 use super::reads::ReadRings;
 use super::traffic::Traffic;
+use super::unshared;
 use crate::dax::DaxWindow;
 use crate::fuse::{Filesystem, Session};
 
@@ -74,7 +75,10 @@ pub fn serve<F: Filesystem + 'static>(
                 if refused == PATIENCE {
                     break Err(ServeError::Protocol(error));
                 }
-                log::warn!("The front-end asks for what cannot be done: {error}");
+                // What was said of the one should not be said of each message that follows from it.
+                let is_told = matches!(error, MessageError::InvalidOperation(unshared::NONE));
+                let level = if is_told { log::Level::Debug } else { log::Level::Warn };
+                log::log!(level, "The front-end asks for what cannot be done: {error}");
             }
         }
     };

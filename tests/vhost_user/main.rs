@@ -22,6 +22,7 @@ mod starting;
 mod state;
 mod storms;
 mod unopened;
+mod unshared;
 
 use std::fs;
 use std::path::{Path, PathBuf};
