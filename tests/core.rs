@@ -7,7 +7,7 @@ use ferryfs::fuse::abi::*;
 use ferryfs::fuse::{Carrier, Opcode, Patience, Scratch, Served, Session};
 use ferryfs::mem::{Input, Output, Segment};
 use support::echo::Echo;
-use support::requests::{arg, extended, init, init_offering, one_of_each, request};
+use support::requests::{arg, extended, init, init_offering, of_sessions, one_of_each, request};
 use support::{HEADER, serve, serve_cut};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -92,6 +92,104 @@ fn a_reply_that_does_not_fit_is_an_error_and_never_overruns() {
             let head = OutHeader::read_from_prefix(&reply).unwrap().0;
             assert_eq!(served, Served::Reply(head.len));
             assert!(head.error < 0 && head.len == 16, "{opcode:?} in {room}: {head:?}");
+        }
+    }
+}
+
+/// All that requests of sessions do: how they are served, with what reply, what they forget, how
+/// many sessions have begun and ended then, and what the last one has agreed on.
+type Effects = (Served, Vec<u8>, Vec<(u64, u64)>, (u32, u32), Option<u64>);
+
+/// Serves a request in a session that is going on.
+fn effects(request: &[u8], room: usize, cuts: (&[usize], &[usize])) -> Effects {
+    let session = Session::new(Echo::default(), Carrier::VIRTIO);
+    serve(&session, &init_offering(1 << 5, None)).unwrap();
+    let (served, reply) = serve_cut(&session, request, room, cuts);
+    let echo = session.filesystem();
+    let forgotten = std::mem::take(&mut *echo.forgotten.lock().unwrap());
+    let sessions = *echo.sessions.lock().unwrap();
+    (served, reply, forgotten, sessions, session.agreed())
+}
+
+#[test]
+fn cuts_do_not_matter_to_what_begins_ends_or_forgets() {
+    let room = 90;
+    let untouched = effects(&request(Opcode::Interrupt, 0, &[]), room, (&[], &[]));
+    for (opcode, request) in of_sessions() {
+        let whole = effects(&request, room, (&[], &[]));
+        let does_something = !matches!(opcode, Opcode::Interrupt | Opcode::NotifyReply);
+        assert_eq!(whole != untouched, does_something, "{opcode:?}");
+        for at in 0..=request.len() {
+            assert_eq!(effects(&request, room, (&[at], &[])), whole, "{opcode:?} cut at {at}");
+        }
+        for at in 0..=room {
+            let cut = effects(&request, room, (&[], &[at]));
+            assert_eq!(cut, whole, "reply of {opcode:?} cut at {at}");
+        }
+        let bytes = (vec![1; request.len()], vec![1; room]);
+        let cut = effects(&request, room, (&bytes.0, &bytes.1));
+        assert_eq!(cut, whole, "{opcode:?} byte by byte");
+    }
+}
+
+#[test]
+fn what_begins_ends_or_forgets_does_nothing_when_it_is_cut_short() {
+    let room = 90;
+    let (_, empty, _, sessions, agreed) =
+        effects(&request(Opcode::Interrupt, 0, &[]), room, (&[], &[]));
+    for (opcode, whole) in of_sessions() {
+        for len in 0..whole.len() {
+            for honest in [true, false] {
+                let mut short = whole[..len].to_vec();
+                if honest && len >= 4 {
+                    short[..4].copy_from_slice(&u32::try_from(len).unwrap().to_ne_bytes());
+                }
+                let what = format!("{opcode:?} of {len} bytes, honest: {honest}");
+                let (served, reply, forgotten, now_sessions, now_agreed) =
+                    effects(&short, room, (&[], &[]));
+                // An INIT of older guests is shorter, and whole items are forgotten.
+                let is_init = opcode == Opcode::Init && honest && len >= 56;
+                let items =
+                    if opcode == Opcode::BatchForget && honest && len >= 64 { 1 } else { 0 };
+                assert_eq!(forgotten, [(5, 1)][..items], "{what}");
+                if is_init {
+                    assert_eq!((served, now_sessions), (Served::Reply(80), (2, 2)), "{what}");
+                    continue;
+                }
+                assert_eq!((now_sessions, now_agreed), (sessions, agreed), "{what}");
+                if len >= 40 && opcode.is_silent() {
+                    assert_eq!((served, &reply), (Served::Silent, &empty), "{what}");
+                } else {
+                    let head = OutHeader::read_from_prefix(&reply).unwrap().0;
+                    assert_eq!((served, head.error), (Served::Reply(16), -libc::EINVAL), "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_session_neither_begins_nor_ends_without_room_to_say_so() {
+    let (.., sessions, agreed) = effects(&request(Opcode::Interrupt, 0, &[]), 0, (&[], &[]));
+    for (opcode, request) in of_sessions() {
+        if opcode.is_silent() {
+            let (served, _, forgotten, ..) = effects(&request, 90, (&[], &[]));
+            for room in 0..=HEADER {
+                let there = effects(&request, room, (&[], &[]));
+                assert_eq!((there.0, &there.1), (served, &vec![0xee; room]), "{opcode:?}");
+                assert_eq!(there.2, forgotten, "{opcode:?} in {room}");
+            }
+            continue;
+        }
+        for room in 0..HEADER + opcode.reply_len() {
+            let (served, reply, _, now_sessions, now_agreed) = effects(&request, room, (&[], &[]));
+            assert_eq!((now_sessions, now_agreed), (sessions, agreed), "{opcode:?} in {room}");
+            if room < HEADER {
+                assert_eq!(served, Served::Unanswerable, "{opcode:?} in {room}");
+                continue;
+            }
+            let head = OutHeader::read_from_prefix(&reply).unwrap().0;
+            assert_eq!((served, head.error), (Served::Reply(16), -libc::EINVAL), "{opcode:?}");
         }
     }
 }

@@ -141,3 +141,23 @@ pub fn one_of_each() -> Vec<(Opcode, Vec<u8>)> {
     };
     Opcode::ALL.iter().filter(answered).map(build).collect()
 }
+
+/// The requests that [`one_of_each`] leaves out, as they begin and end sessions or have no reply:
+/// INIT in both its lengths, DESTROY, FORGET of one inode and of two.
+pub fn of_sessions() -> Vec<(Opcode, Vec<u8>)> {
+    let two = [
+        BatchForgetIn { count: 2, dummy: u32::MAX }.as_bytes(),
+        ForgetOne { nodeid: 5, nlookup: 1 }.as_bytes(),
+        ForgetOne { nodeid: 6, nlookup: u64::MAX }.as_bytes(),
+    ]
+    .concat();
+    vec![
+        (Opcode::Init, init()),
+        (Opcode::Init, init_offering(0x33ff_fffb, None)),
+        (Opcode::Destroy, request(Opcode::Destroy, 0, &[])),
+        (Opcode::Forget, request(Opcode::Forget, 9, &[ForgetIn { nlookup: 3 }.as_bytes()])),
+        (Opcode::BatchForget, request(Opcode::BatchForget, 0, &[&two])),
+        (Opcode::Interrupt, request(Opcode::Interrupt, 0, &[&[7; 8]])),
+        (Opcode::NotifyReply, request(Opcode::NotifyReply, 9, &[&[7; 40], b"data"])),
+    ]
+}
