@@ -22,12 +22,14 @@ pub struct Record<'a> {
 /// Takes the entries of one READDIR or READDIRPLUS; a record is put whole or not at all.
 pub struct DirSink<'a, 'b> {
     out: &'b mut Output<'a>,
-    plus: bool,
+    /// For READDIRPLUS: whether the guest is not to have an inode after all, whose lookup is taken
+    /// back then.
+    plus: Option<&'b dyn Fn(NodeId) -> bool>,
     nodes: Option<&'b dyn Fn(NodeId) -> Option<NodeId>>,
 }
 
 impl<'a, 'b> DirSink<'a, 'b> {
-    pub(super) fn new(out: &'b mut Output<'a>, plus: bool) -> Self {
+    pub(super) fn new(out: &'b mut Output<'a>, plus: Option<&'b dyn Fn(NodeId) -> bool>) -> Self {
         DirSink { out, plus, nodes: None }
     }
 
@@ -43,7 +45,7 @@ impl<'a, 'b> DirSink<'a, 'b> {
     /// True if the guest wants each entry looked up as well.
     #[must_use]
     pub fn is_plus(&self) -> bool {
-        self.plus
+        self.plus.is_some()
     }
 
     /// True if an entry with a name of this length can be put.
@@ -63,8 +65,9 @@ impl<'a, 'b> DirSink<'a, 'b> {
         }
         let namelen = u32::try_from(record.name.len()).map_err(|_| Short)?;
         let dirent = Dirent { ino: record.ino, off: record.offset, namelen, kind: record.kind };
-        if self.plus {
+        if let Some(overtakes) = self.plus {
             let entry = entry.and_then(|entry| self.known(entry));
+            let entry = entry.filter(|entry| !overtakes(entry.node));
             let entry = entry.map_or_else(EntryOut::new_zeroed, Entry::to_wire);
             self.out.put(&Direntplus { entry, dirent })?;
         } else {
@@ -80,7 +83,7 @@ impl<'a, 'b> DirSink<'a, 'b> {
     }
 
     fn head(&self) -> usize {
-        if self.plus { size_of::<Direntplus>() } else { size_of::<Dirent>() }
+        if self.is_plus() { size_of::<Direntplus>() } else { size_of::<Dirent>() }
     }
 }
 

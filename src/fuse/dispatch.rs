@@ -5,6 +5,7 @@ use super::account::Account;
 use super::args::Args;
 use super::change::{AttrChange, SetTime};
 use super::dirents::DirSink;
+use super::ends::Since;
 use super::errno::{Errno, Result};
 use super::extensions::Extensions;
 use super::filesystem::{
@@ -26,6 +27,8 @@ pub(super) struct Request<'a> {
     pub(super) extensions: &'a [u8],
     pub(super) patience: Patience,
     pub(super) account: &'a Account,
+    /// What ends the session meanwhile.
+    pub(super) since: Since<'a>,
 }
 
 /// Where data comes from and goes to.
@@ -65,11 +68,11 @@ pub(super) fn call<F: Filesystem>(
     mut args: Args<'_>,
     room: Room<'_, '_, '_>,
 ) -> Result<()> {
-    let (by, node) = (&request.caller(), request.node());
+    let (by, node, since) = (&request.caller(), request.node(), &request.since);
     let reply = room.reply;
     match request.opcode {
         Opcode::Lookup => {
-            let entry = fs.lookup(by, node, args.name()?)?;
+            let entry = since.entry(fs, fs.lookup(by, node, args.name()?)?)?;
             request.account.negative.add(u64::from(entry.node == NodeId(0)));
             reply.put(&entry.to_wire())?;
         }
@@ -100,17 +103,18 @@ pub(super) fn call<F: Filesystem>(
                 return Err(Errno::ENAMETOOLONG);
             }
             let (by, at) = request.new_node(name, 0)?;
-            reply.put(&fs.symlink(&by, &at, target)?.to_wire())?;
+            reply.put(&since.entry(fs, fs.symlink(&by, &at, target)?)?.to_wire())?;
         }
         Opcode::Mknod => {
             let arg: MknodIn = args.fixed()?;
             let (by, at) = request.new_node(args.name()?, arg.umask)?;
-            reply.put(&fs.mknod(&by, &at, arg.mode, arg.rdev)?.to_wire())?;
+            let made = fs.mknod(&by, &at, arg.mode, arg.rdev)?;
+            reply.put(&since.entry(fs, made)?.to_wire())?;
         }
         Opcode::Mkdir => {
             let arg: MkdirIn = args.fixed()?;
             let (by, at) = request.new_node(args.name()?, arg.umask)?;
-            reply.put(&fs.mkdir(&by, &at, arg.mode)?.to_wire())?;
+            reply.put(&since.entry(fs, fs.mkdir(&by, &at, arg.mode)?)?.to_wire())?;
         }
         Opcode::Unlink => fs.unlink(by, node, args.name()?)?,
         Opcode::Rmdir => fs.rmdir(by, node, args.name()?)?,
@@ -127,12 +131,13 @@ pub(super) fn call<F: Filesystem>(
         Opcode::Link => {
             let arg: LinkIn = args.fixed()?;
             let name = args.name()?;
-            reply.put(&fs.link(by, NodeId(arg.oldnodeid), (node, name))?.to_wire())?;
+            let linked = fs.link(by, NodeId(arg.oldnodeid), (node, name))?;
+            reply.put(&since.entry(fs, linked)?.to_wire())?;
         }
         Opcode::Open => {
             let arg: OpenIn = args.fixed()?;
             let kill = arg.open_flags & flags::open::KILL_SUIDGID != 0;
-            let opened = fs.open(node, arg.flags, kill)?;
+            let opened = since.file(fs, node, fs.open(node, arg.flags, kill)?)?;
             let keeps = opened.flags & flags::opened::KEEP_CACHE != 0;
             request.account.kept.add(u64::from(keeps));
             reply.put(&opened.to_wire())?;
@@ -190,12 +195,15 @@ pub(super) fn call<F: Filesystem>(
         }
         Opcode::Removexattr => fs.removexattr(node, xattr_name(&mut args)?)?,
         Opcode::Opendir => {
-            reply.put(&fs.opendir(node, args.fixed::<OpenIn>()?.flags)?.to_wire())?;
+            let opened = fs.opendir(node, args.fixed::<OpenIn>()?.flags)?;
+            reply.put(&since.dir(fs, node, opened)?.to_wire())?;
         }
         Opcode::Readdir | Opcode::Readdirplus => {
             let arg: ReadIn = args.fixed()?;
             limit(reply, arg.size)?;
-            let mut sink = DirSink::new(reply, request.opcode == Opcode::Readdirplus);
+            let overtakes = |node| since.overtakes(fs, node);
+            let plus = request.opcode == Opcode::Readdirplus;
+            let mut sink = DirSink::new(reply, plus.then_some(&overtakes));
             fs.readdir(by, node, Handle(arg.fh), arg.offset, &mut sink)?;
         }
         Opcode::Releasedir => fs.releasedir(node, Handle(args.fixed::<ReleaseIn>()?.fh))?,
@@ -208,7 +216,8 @@ pub(super) fn call<F: Filesystem>(
         Opcode::Create => {
             let arg: CreateIn = args.fixed()?;
             let (by, at) = request.new_node(args.name()?, arg.umask)?;
-            put_created(reply, fs.create(&by, &at, &create(&arg))?)?;
+            let made = fs.create(&by, &at, &create(&arg))?;
+            put_created(reply, since.created(fs, made)?)?;
         }
         Opcode::Tmpfile => {
             let arg: CreateIn = args.fixed()?;
@@ -217,7 +226,7 @@ pub(super) fn call<F: Filesystem>(
             let Extensions { group, security } = Extensions::parse(request.extensions)?;
             let by = Caller { group, ..*by };
             let made = fs.tmpfile(&by, node, (arg.umask, security), &create(&arg))?;
-            put_created(reply, made)?;
+            put_created(reply, since.created(fs, made)?)?;
         }
         Opcode::Fallocate => {
             let arg: FallocateIn = args.fixed()?;

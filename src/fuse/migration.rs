@@ -82,8 +82,7 @@ impl<F: Filesystem> Session<F> {
     /// Those of `from`, or why it cannot go on. Then there is no session, as before INIT.
     pub fn load(&self, from: &mut dyn Read, given_up: &AtomicBool) -> io::Result<()> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.agreed.store(0, Ordering::Release);
-        self.fs.end();
+        self.end();
         let loaded = self.take_over(from, given_up);
         match loaded {
             Ok(agreed) => self.agreed.store(agreed, Ordering::Release),

@@ -10,6 +10,7 @@ mod backing;
 mod change;
 mod dirents;
 mod dispatch;
+mod ends;
 mod errno;
 mod extensions;
 mod filesystem;

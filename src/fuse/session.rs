@@ -10,6 +10,7 @@ use super::abi::{ForgetOne, InHeader, OutHeader};
 use super::account::{Account, Ledger, Totals};
 use super::args::Args;
 use super::dispatch::{Request, Room, call};
+use super::ends::Ends;
 use super::errno::{Errno, Result};
 use super::filesystem::{Filesystem, NodeId};
 use super::init::Carrier;
@@ -108,6 +109,7 @@ pub struct Session<F> {
     pub(super) agreed: AtomicU64,
     /// Held while a session starts, ends or moves, so that two do not mix.
     pub(super) turn: Mutex<()>,
+    ends: Ends,
     ledger: Ledger,
 }
 
@@ -122,6 +124,7 @@ impl<F: Filesystem> Session<F> {
             carrier,
             agreed: AtomicU64::new(0),
             turn: Mutex::new(()),
+            ends: Ends::default(),
             ledger: Ledger::default(),
         }
     }
@@ -164,7 +167,14 @@ impl<F: Filesystem> Session<F> {
     /// carrier is gone.
     pub fn reset(&self) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.end();
+    }
+
+    /// Ends what there was, for who has the turn. No request begins in it any more when its end is
+    /// counted.
+    pub(super) fn end(&self) {
         self.agreed.store(0, Ordering::Release);
+        self.ends.count();
         self.fs.end();
     }
 
@@ -245,6 +255,8 @@ impl<F: Filesystem> Session<F> {
         (mut input, patience): (Input<'_>, Patience),
         reply: &mut Output<'_>,
     ) -> Result<()> {
+        // In this order: a session that is found here has not ended before.
+        let since = self.ends.watch();
         let agreed = self.agreed();
         if agreed.is_none() && opcode != Opcode::Init {
             return Err(Errno::EIO);
@@ -262,7 +274,7 @@ impl<F: Filesystem> Session<F> {
         let extensions = args.tail(usize::from(head.total_extlen) * 8)?;
         let agreed = agreed.unwrap_or_default();
         let account = &*scratch.account;
-        let request = Request { opcode, head, agreed, extensions, patience, account };
+        let request = Request { opcode, head, agreed, extensions, patience, account, since };
         let room = Room { data: input, reply, value: &mut scratch.value };
         match opcode {
             Opcode::Init => self.start(&mut args, room.reply),
@@ -280,9 +292,12 @@ impl<F: Filesystem> Session<F> {
         self.fs.mappings().inspect(|mappings| mappings.begin());
         let (answer, agreed) =
             super::init::negotiate(&offer, more.as_ref(), self.fs.wanted(), &self.carrier)?;
-        self.reset();
+        // Not over the above, in which the window is asked for what may take long.
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.end();
         self.fs.start(&agreed)?;
         self.agreed.store(agreed.flags | STARTED, Ordering::Release);
+        drop(turn);
         log::info!(
             "FUSE 7.{} session, guest offers {:#x}, agreed on {:#x}",
             agreed.minor,
