@@ -6,6 +6,7 @@ mod share;
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
+use std::sync::Barrier;
 
 use ferryfs::fuse::abi::FileLock;
 use ferryfs::fuse::flags::init;
@@ -213,4 +214,36 @@ fn locks_that_make_no_sense_are_refused() {
     }
     assert_eq!(guest.set(Handle(999), 1, WRITE, (0, 0)), Err(Errno::EBADF));
     assert_eq!(guest.flock(handle, 9), Err(Errno::EINVAL));
+}
+
+/// A lock that is asked for while something ends by which it would be given up is never left.
+#[test]
+fn no_lock_outlives_what_ends_while_it_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), "").unwrap();
+    let mut guest = Guest::of(dir.path());
+    for round in 0..500 {
+        let handle = guest.open();
+        let barrier = Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                barrier.wait();
+                for start in 0..20 {
+                    // Refused from the end on.
+                    let _ = guest.set(handle, 7, WRITE, (2 * start, 2 * start));
+                }
+            });
+            barrier.wait();
+            match round % 2 {
+                0 => guest.fs.end(),
+                _ => guest.fs.release(guest.node, handle, false).unwrap(),
+            }
+        });
+        let host = File::options().write(true).open(dir.path().join("file")).unwrap();
+        let free = fcntl_lock(&host, FlockOperation::NonBlockingLockExclusive);
+        assert!(free.is_ok(), "round {round}");
+        guest.fs.end();
+        guest.fs.start(&Negotiated { flags: init::POSIX_LOCKS, minor: 45 }).unwrap();
+        guest.node = guest.fs.lookup(&user(0), NodeId::ROOT, &name("file")).unwrap().node;
+    }
 }

@@ -207,12 +207,14 @@ impl Passthrough {
 
     pub(super) fn release_file(&self, node: NodeId, handle: Handle, unlock: bool) -> Result<()> {
         let file = self.file(node, handle)?;
+        let was_there = self.files.remove(handle.0);
+        // After that: who locks through it meanwhile sees that it is gone.
         self.locks.release(node, handle);
         if unlock && self.has_agreed(init::FLOCK_LOCKS) {
             // Others may still use the descriptor; the lock ends now.
             sys::flock(file.as_fd(), libc::F_UNLCK)?;
         }
-        if self.files.remove(handle.0) { Ok(()) } else { Err(Errno::EBADF) }
+        if was_there { Ok(()) } else { Err(Errno::EBADF) }
     }
 
     /// Writes; to the very end if the guest's descriptor appends and the data does not come from

@@ -193,6 +193,11 @@ impl Passthrough {
                     owner.handles.push(handle);
                 }
             });
+            // Whoever closed it before that has found no lock of it to give up.
+            if self.files.get(handle.0).is_none() {
+                self.locks.remove(key, owner);
+                return Some(Err(Errno::EBADF));
+            }
         }
         Some(set)
     }

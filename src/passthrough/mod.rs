@@ -239,9 +239,10 @@ impl Filesystem for Passthrough {
     }
 
     fn end(&self) {
-        self.locks.clear();
         self.files.clear();
         self.dirs.clear();
+        // After the files: who locks through one meanwhile sees that it is gone.
+        self.locks.clear();
         self.standing.clear();
         self.inodes.clear();
         self.incomplete.store(false, Ordering::Relaxed);
