@@ -30,7 +30,7 @@ complete -c ferryfs -n "__fish_ferryfs_needs_command" -l socket-path -d 'Listen 
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l socket-group -d 'Group that may connect to the socket, by name or number' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l fd -d 'Use this descriptor, a listening Unix socket, instead of making one; without this and --socket-path, the one that systemd passes (LISTEN_FDS)' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l tag -d 'Mount tag to offer to front-ends that take it from the device (1 to 36 bytes)' -r
-complete -c ferryfs -n "__fish_ferryfs_needs_command" -l num-request-queues -d 'Request queues that the device\'s config space names' -r
+complete -c ferryfs -n "__fish_ferryfs_needs_command" -l num-request-queues -d 'Request queues that the device\'s config space names, which front-ends see only with --tag; there are always as many at least' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l thread-pool-size -d 'Threads for requests that wait for storage, at most [default: 16, as with 0]' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l poll-us -d 'Microseconds for which a queue may look for the next request before it sleeps, if requests come that soon and nobody else needs the processor [default: 50, or 0 with one processor]' -r
 complete -c ferryfs -n "__fish_ferryfs_needs_command" -l io-uring -d 'Have io_uring read what waits for storage, instead of a thread: auto (where it can be used), on (and say so if it cannot) or off' -r -f -a "auto\t''
