@@ -63,7 +63,10 @@ impl Passthrough {
         let (file_type, mode) = (FileType::from_raw_mode(kind), Mode::from_raw_mode(mode & 0o7777));
         let (major, minor) = decode_dev(rdev);
         let dev = makedev(major, minor);
-        let make = |name: &CStr| Ok(rustix::fs::mknodat(fd.as_fd(), name, file_type, mode, dev)?);
+        let make = |name: &CStr| {
+            let make = || Ok(rustix::fs::mknodat(fd.as_fd(), name, file_type, mode, dev)?);
+            self.with_mode(by, mode, make)
+        };
         self.make(by, (&dir, fd.as_fd()), at, make)?;
         self.find_new(at, kind)
     }
@@ -80,7 +83,8 @@ impl Passthrough {
         let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let mode = Mode::from_raw_mode(how.mode & 0o7777);
         let open = |name: &CStr| {
-            self.inodes.open(|| Ok(rustix::fs::openat(fd.as_fd(), name, flags, mode)?))
+            let open = || Ok(rustix::fs::openat(fd.as_fd(), name, flags, mode)?);
+            self.with_mode(by, mode, || self.inodes.open(open))
         };
         match self.make(by, (&dir, fd.as_fd()), at, open) {
             Ok(file) => {
@@ -109,7 +113,8 @@ impl Passthrough {
         let flags = flags | OFlags::from_bits_retain(how.flags) & OFlags::EXCL;
         let mode = Mode::from_raw_mode(how.mode & 0o7777);
         let open = || Ok(rustix::fs::openat(fd.as_fd(), c".", flags, mode)?);
-        let file = self.make_as(by, umask, &dir, || self.inodes.open(open))?;
+        let make = || self.with_mode(by, mode, || self.inodes.open(open));
+        let file = self.make_as(by, umask, &dir, make)?;
         if let Some(label) = security {
             self.set_label(file.as_fd(), label.name, label.value)?;
         }
@@ -159,6 +164,15 @@ impl Passthrough {
             group: by.group.map(|group| self.config.gids.to_host(group)).transpose()?,
         };
         self.powers.create_as(ids, umask, dir.mount.is_local, make)
+    }
+
+    /// Runs `make`, which makes something else than a directory, with this mode. Guests before 6.0
+    /// leave it to us who may have set-group-id of a group that is not its own.
+    fn with_mode<T>(&self, by: &Caller, mode: Mode, make: impl FnOnce() -> Result<T>) -> Result<T> {
+        match mode.contains(Mode::SGID) {
+            true => self.powers.with_fsetid(by.uid == 0, make),
+            false => make(),
+        }
     }
 
     /// The inode that was just made; if the name means something else by now, that is not it.
