@@ -7,10 +7,10 @@ mod share;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 
-use ferryfs::fuse::flags::write;
-use ferryfs::fuse::{Caller, Create, Filesystem, NewNode, NodeId};
+use ferryfs::fuse::flags::{init, write};
+use ferryfs::fuse::{Caller, Create, Filesystem, Negotiated, NewNode, NodeId};
 use ferryfs::mem::{Input, Segment};
-use ferryfs::passthrough::Config;
+use ferryfs::passthrough::{Config, Support};
 use ferryfs_bench::skip;
 use share::{Share, name, user};
 
@@ -73,6 +73,36 @@ fn set_group_id_of_what_is_made_is_kept_for_those_who_may_have_it_and_for_no_oth
             write_as(&share, privileged);
             let expected = [0o755 | kept; 3];
             assert_eq!(modes(&share, &by, dir, 0o2755), expected, "{privileged} {by:?}");
+        }
+    }
+}
+
+/// An ACL with the modes of owner, group and others alone.
+fn plain_acl() -> Vec<u8> {
+    let mut acl = 2u32.to_le_bytes().to_vec();
+    for (tag, permissions) in [(1u16, 7u16), (4, 7), (0x20, 5)] {
+        acl.extend([tag.to_le_bytes(), permissions.to_le_bytes()].concat());
+        acl.extend(u32::MAX.to_le_bytes());
+    }
+    acl
+}
+
+#[test]
+fn an_acl_takes_set_group_id_away_when_the_guest_says_so_and_only_then() {
+    let config = Config { posix_acl: Support::Auto, ..Config::default() };
+    let Some(share) = shared(config) else { return };
+    let flags = init::POSIX_ACL | init::SETXATTR_EXT;
+    share.fs.start(&Negotiated { flags, minor: 45 }).unwrap();
+    let dir = share.find("group");
+    for privileged in [true, false, true] {
+        for (goes, expected) in [(0, 0o2775), (1, 0o775)] {
+            let path = share.path().join("group");
+            fs::set_permissions(&path, Permissions::from_mode(0o2777)).unwrap();
+            write_as(&share, privileged);
+            let name = c"system.posix_acl_access";
+            share.fs.setxattr(dir, name, &plain_acl(), (0, goes)).unwrap();
+            let mode = share.attr(dir).unwrap().mode & 0o7777;
+            assert_eq!(mode, expected, "{privileged} {goes}");
         }
     }
 }

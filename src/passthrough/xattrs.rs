@@ -57,7 +57,12 @@ impl Passthrough {
         };
         let drop_sgid = is_acl(name) && ext & setxattr::ACL_KILL_SGID != 0;
         self.with_path(node, |fd, path| {
-            rustix::fs::setxattr(path, host.as_c_str(), value, flags)?;
+            let set = || Ok(rustix::fs::setxattr(path, host.as_c_str(), value, flags)?);
+            match is_acl(name) {
+                // Else the host judges us by the group that the file has.
+                true => self.powers.with_fsetid(true, set)?,
+                false => set()?,
+            }
             if name == CAPABILITY {
                 self.capabilities_set.fetch_add(1, Ordering::Relaxed);
             }
