@@ -13,6 +13,7 @@ use super::descriptors::{Descriptors, Fd};
 use super::identity::{FileId, Proof, stat_fd};
 use super::index::{Index, Shard};
 use super::inode::{Inode, InodeFd, Place};
+use super::worker;
 use crate::fuse::{Errno, NodeId, Result};
 use crate::mem::{Pin, Slab};
 
@@ -45,9 +46,14 @@ impl Inodes {
         Ok(Inodes { slab, index, descriptors })
     }
 
-    /// The inode of a nodeid. `ESTALE` if the guest was never given it, or forgot it.
+    /// The inode of a nodeid; if its file system is a server's, the thread may ask for things of
+    /// it. `ESTALE` if the guest was never given it, or forgot it.
     pub(super) fn get(&self, node: NodeId) -> Result<Pin<'_, Inode>> {
-        self.slab.get(node.0).ok_or(Errno::ESTALE)
+        let inode = self.slab.get(node.0).ok_or(Errno::ESTALE)?;
+        if !inode.mount.is_local {
+            worker::be_the_daemon()?;
+        }
+        Ok(inode)
     }
 
     /// Opens one more descriptor on the guest's behalf, within the budget.

@@ -3,7 +3,8 @@
 //! All of these belong to threads, not to the process. They are changed when a request needs
 //! others than the thread has, and then stay, so that a guest whose requests come from one user
 //! pays for them once. Everything else that is done on a thread must not depend on them: the
-//! daemon's capabilities are effective whatever the ids are.
+//! daemon's capabilities are effective whatever the ids are. Servers of other file systems see
+//! nothing but the ids, and are asked [by the daemon](be_the_daemon).
 
 use std::cell::RefCell;
 use std::os::fd::AsFd;
@@ -70,12 +71,12 @@ impl Powers {
         make: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         if self.set_ids {
-            with_worker(|worker| worker.become_(ids))?;
+            // One that is neither the one nor the other is not left behind.
+            with_worker(|worker| worker.become_(ids)).inspect_err(|_| _ = be_the_daemon())?;
         }
-        with_worker(|worker| worker.set_umask(umask))?;
-        let made = make();
-        if self.set_ids && !lasting {
-            with_worker(|worker| worker.become_(Ids::ROOT))?;
+        let made = with_worker(|worker| worker.set_umask(umask)).and_then(|()| make());
+        if !lasting {
+            be_the_daemon()?;
         }
         made
     }
@@ -86,6 +87,14 @@ impl Powers {
             with_worker(|worker| worker.set_fsetid(keep))?;
         }
         call()
+    }
+}
+
+/// Gives the thread the daemon's own ids, if it has others.
+pub(super) fn be_the_daemon() -> Result<()> {
+    match WORKER.with_borrow(|worker| worker.ids == Some(Ids::ROOT)) {
+        true => Ok(()),
+        false => with_worker(|worker| worker.become_(Ids::ROOT)),
     }
 }
 

@@ -6,6 +6,7 @@ mod differential;
 mod host;
 mod life;
 mod locks;
+mod servers;
 mod space;
 mod users;
 
