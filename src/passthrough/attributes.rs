@@ -188,7 +188,7 @@ impl Passthrough {
         if inode.kind() != libc::S_IFLNK {
             return Err(Errno::EINVAL);
         }
-        let fd = self.inodes.fd(node, &inode)?;
+        let fd = self.fd(node, &inode)?;
         Ok(rustix::fs::readlinkat_raw(fd.as_fd(), c"", target)?)
     }
 

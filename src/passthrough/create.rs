@@ -22,7 +22,7 @@ use crate::fuse::{
 impl Passthrough {
     pub(super) fn make_dir(&self, by: &Caller, at: &NewNode<'_>, mode: u32) -> Result<Entry> {
         let dir = self.directory(at.parent)?;
-        let fd = self.inodes.fd(at.parent, &dir)?;
+        let fd = self.fd(at.parent, &dir)?;
         let mode = Mode::from_raw_mode(mode & 0o7777);
         let make = |name: &CStr| Ok(rustix::fs::mkdirat(fd.as_fd(), name, mode)?);
         self.make(by, (&dir, fd.as_fd()), at, make)?;
@@ -36,7 +36,7 @@ impl Passthrough {
         target: &CStr,
     ) -> Result<Entry> {
         let dir = self.directory(at.parent)?;
-        let fd = self.inodes.fd(at.parent, &dir)?;
+        let fd = self.fd(at.parent, &dir)?;
         let make = |name: &CStr| Ok(rustix::fs::symlinkat(target, fd.as_fd(), name)?);
         self.make(by, (&dir, fd.as_fd()), at, make)?;
         self.find_new(at, libc::S_IFLNK)
@@ -59,7 +59,7 @@ impl Passthrough {
             _ => return Err(Errno::EINVAL),
         };
         let dir = self.directory(at.parent)?;
-        let fd = self.inodes.fd(at.parent, &dir)?;
+        let fd = self.fd(at.parent, &dir)?;
         let (file_type, mode) = (FileType::from_raw_mode(kind), Mode::from_raw_mode(mode & 0o7777));
         let (major, minor) = decode_dev(rdev);
         let dev = makedev(major, minor);
@@ -78,7 +78,7 @@ impl Passthrough {
         how: &Create,
     ) -> Result<Created> {
         let dir = self.directory(at.parent)?;
-        let fd = self.inodes.fd(at.parent, &dir)?;
+        let fd = self.fd(at.parent, &dir)?;
         let flags = self.open_flags(how.flags)?.difference(OFlags::TRUNC);
         let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let mode = Mode::from_raw_mode(how.mode & 0o7777);
@@ -108,7 +108,7 @@ impl Passthrough {
         how: &Create,
     ) -> Result<Created> {
         let dir = self.directory(parent)?;
-        let fd = self.inodes.fd(parent, &dir)?;
+        let fd = self.fd(parent, &dir)?;
         let flags = self.open_flags(how.flags)?.difference(OFlags::TRUNC) | OFlags::TMPFILE;
         let flags = flags | OFlags::from_bits_retain(how.flags) & OFlags::EXCL;
         let mode = Mode::from_raw_mode(how.mode & 0o7777);
@@ -124,7 +124,7 @@ impl Passthrough {
     pub(super) fn add_name(&self, node: NodeId, (parent, name): (NodeId, &Name)) -> Result<Entry> {
         let inode = self.inodes.get(node)?;
         let dir = self.directory(parent)?;
-        let to = self.inodes.fd(parent, &dir)?;
+        let to = self.fd(parent, &dir)?;
         let stat = self.with_fd(node, &inode, |fd| {
             let (from, flags) = (DecInt::from_fd(fd), AtFlags::SYMLINK_FOLLOW);
             rustix::fs::linkat(&self.proc_fds, from, to.as_fd(), name, flags)?;

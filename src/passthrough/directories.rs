@@ -79,7 +79,7 @@ impl Passthrough {
     }
 
     pub(super) fn open_dir_of(&self, node: NodeId, inode: &Inode) -> Result<OpenDir> {
-        let fd = self.inodes.fd(node, inode)?;
+        let fd = self.fd(node, inode)?;
         let fd = self.inodes.open(|| reopen_dir(fd.as_fd(), READ))?;
         Ok(OpenDir { fd, node, stream: Mutex::default() })
     }

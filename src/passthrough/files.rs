@@ -9,13 +9,13 @@ use super::Passthrough;
 use super::backing::Counted;
 use super::descriptors::Fd;
 use super::identity::stat_fd;
-use super::inode::Inode;
+use super::inode::{Inode, InodeFd};
 use super::sys;
 use crate::fuse::flags::{init, write};
 use crate::fuse::{
     Caller, CopyRange, Errno, Handle, NodeId, Opcode, Opened, PAGE, Patience, Result, Wait,
 };
-use crate::mem::{Input, Output, Pin};
+use crate::mem::{Input, Output, Pin, Slab};
 
 /// A file that the guest has open.
 pub(super) struct OpenFile {
@@ -102,28 +102,39 @@ impl Passthrough {
         self.with_fd(node, inode, |fd| self.inodes.open(|| self.open_again(fd, flags)))
     }
 
-    /// Runs `call` with a descriptor of an inode. One without a name lives on while it is open:
-    /// then it is that of any open file.
+    /// Runs `call` with a descriptor of an inode.
     pub(super) fn with_fd<T>(
         &self,
         node: NodeId,
         inode: &Inode,
         call: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
     ) -> Result<T> {
-        match self.inodes.fd(node, inode) {
-            Ok(fd) => call(fd.as_fd()),
-            Err(Errno::ESTALE) => {
-                let mut open = None;
-                self.files.for_each(|handle, file| {
-                    if file.is_of(node) {
-                        open = Some(handle);
-                    }
-                });
-                let file = open.and_then(|handle| self.files.get(handle)).ok_or(Errno::ESTALE)?;
-                call(file.as_fd())
+        call(self.fd(node, inode)?.as_fd())
+    }
+
+    /// A descriptor of an inode, which is opened if need be. What has no name, or another by now,
+    /// lives on while the guest has it open.
+    pub(super) fn fd<'a>(&self, node: NodeId, inode: &'a Inode) -> Result<InodeFd<'a>> {
+        loop {
+            match self.inodes.fd(node, inode) {
+                Err(Errno::ESTALE) => self.pin_by_what_is_open(node, inode)?,
+                fd => return fd,
             }
-            Err(error) => Err(error),
         }
+    }
+
+    #[cold]
+    fn pin_by_what_is_open(&self, node: NodeId, inode: &Inode) -> Result<()> {
+        let again = |fd: BorrowedFd<'_>| self.inodes.open(|| self.open_again(fd, OFlags::PATH));
+        let fd = if inode.is_dir() {
+            let open = any(&self.dirs, |dir| dir.node == node).ok_or(Errno::ESTALE)?;
+            again(open.as_fd())?
+        } else {
+            let open = any(&self.files, |file| file.is_of(node)).ok_or(Errno::ESTALE)?;
+            again(open.as_fd())?
+        };
+        self.inodes.pin(node, inode, fd);
+        Ok(())
     }
 
     pub(super) fn insert(&self, file: OpenFile) -> Result<Handle> {
@@ -316,6 +327,17 @@ impl Passthrough {
         };
         Ok(rustix::fs::seek(fd, to)?)
     }
+}
+
+/// Any value that is what is looked for.
+fn any<T>(table: &Slab<T>, is_it: impl Fn(&T) -> bool) -> Option<Pin<'_, T>> {
+    let mut found = None;
+    table.for_each(|id, value| {
+        if is_it(value) {
+            found = Some(id);
+        }
+    });
+    table.get(found?)
 }
 
 /// `MAX_RW_COUNT`: the kernel does no more in one call.

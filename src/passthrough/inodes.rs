@@ -113,7 +113,8 @@ impl Inodes {
         }
     }
 
-    fn pin(&self, node: NodeId, inode: &Inode, fd: Fd) {
+    /// Keeps a descriptor of an inode that has none.
+    pub(super) fn pin(&self, node: NodeId, inode: &Inode, fd: Fd) {
         if inode.pin(fd) && inode.can_return() {
             self.descriptors.watch(node, &self.slab);
         }

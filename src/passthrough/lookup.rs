@@ -50,7 +50,7 @@ impl Passthrough {
     /// Looks a checked name up; the inode counts as looked up once more.
     pub(super) fn find(&self, parent: NodeId, name: &CStr, patience: Patience) -> Result<Entry> {
         let inode = self.directory(parent)?;
-        let fd = self.inodes.fd(parent, &inode)?;
+        let fd = self.fd(parent, &inode)?;
         let (id, is_local) = (inode.id, inode.mount.is_local);
         let dir = Dir { node: parent, id, is_local, fd: fd.as_fd() };
         self.find_in(&dir, name, Known::Pin, patience)

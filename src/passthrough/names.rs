@@ -14,7 +14,7 @@ use crate::mem::Pin;
 impl Passthrough {
     pub(super) fn remove(&self, parent: NodeId, name: &Name, directory: bool) -> Result<()> {
         let dir = self.directory(parent)?;
-        let fd = self.inodes.fd(parent, &dir)?;
+        let fd = self.fd(parent, &dir)?;
         let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         let kept = directory || self.has_agreed(init::WRITEBACK_CACHE);
         self.without_name((fd.as_fd(), name), kept, || {
@@ -62,8 +62,8 @@ impl Passthrough {
             return Err(Errno::EINVAL);
         }
         let (old_dir, new_dir) = (self.directory(old_parent)?, self.directory(new_parent)?);
-        let from = self.inodes.fd(old_parent, &old_dir)?;
-        let to = self.inodes.fd(new_parent, &new_dir)?;
+        let from = self.fd(old_parent, &old_dir)?;
+        let to = self.fd(new_parent, &new_dir)?;
         let kept = flags.is_empty() && self.has_agreed(init::WRITEBACK_CACHE);
         self.without_name((to.as_fd(), new_name), kept, || {
             let (from, to) = (from.as_fd(), to.as_fd());
