@@ -12,8 +12,10 @@ use super::attributes::decode_dev;
 use super::descriptors::Fd;
 use super::identity::stat_fd;
 use super::inode::Inode;
+use super::lookup::TRIES;
 use super::mounts::Mount;
 use super::worker::Ids;
+use crate::fuse::abi::Attr;
 use crate::fuse::{
     Caller, Create, Created, Entry, Errno, Filesystem, Name, NewNode, NodeId, Opened, Patience,
     Result, SecurityContext,
@@ -86,18 +88,39 @@ impl Passthrough {
             let open = || Ok(rustix::fs::openat(fd.as_fd(), name, flags, mode)?);
             self.with_mode(by, mode, || self.inodes.open(open))
         };
-        match self.make(by, (&dir, fd.as_fd()), at, open) {
-            Ok(file) => {
-                let place = Some((at.parent, at.name.as_c_str()));
-                self.created((file, flags), &dir.mount, place)
+        for _ in 0..TRIES {
+            let error = match self.make(by, (&dir, fd.as_fd()), at, open) {
+                Ok(file) => {
+                    let place = Some((at.parent, at.name.as_c_str()));
+                    return self.created((file, flags), &dir.mount, place);
+                }
+                Err(error) => error,
+            };
+            if error != Errno::EEXIST || how.flags & libc::O_EXCL.cast_unsigned() != 0 {
+                return Err(error);
             }
-            Err(Errno::EEXIST) if how.flags & libc::O_EXCL.cast_unsigned() == 0 => {
-                let entry = self.find(at.parent, at.name.as_c_str(), Patience::Storage)?;
-                let opened = self.open_file(entry.node, how.flags, how.kill_suidgid);
-                Ok((entry, opened.inspect_err(|_| self.forget(entry.node, 1))?))
+            match self.open_instead(by, at, how) {
+                // Somebody has just removed it.
+                Err(Errno::ENOENT) => {}
+                opened => return opened,
             }
-            Err(error) => Err(error),
         }
+        Err(Errno::ESTALE)
+    }
+
+    /// Opens what has come to be where the guest knew of nothing, if that is a file of the
+    /// caller's own. About all else, and links above all, only the guest's kernel can decide: it
+    /// takes what it makes to be the caller's and checks nothing. It looks a stale name up again.
+    fn open_instead(&self, by: &Caller, at: &NewNode<'_>, how: &Create) -> Result<Created> {
+        let entry = self.find(at.parent, at.name.as_c_str(), Patience::Storage)?;
+        let opened = match entry.attr.mode & libc::S_IFMT {
+            libc::S_IFDIR => Err(Errno::EISDIR),
+            libc::S_IFREG if is_owners(by, &entry.attr, how.flags) => {
+                self.open_file(entry.node, how.flags, how.kill_suidgid)
+            }
+            _ => Err(Errno::ESTALE),
+        };
+        Ok((entry, opened.inspect_err(|_| self.forget(entry.node, 1))?))
     }
 
     pub(super) fn create_unnamed(
@@ -198,4 +221,18 @@ impl Passthrough {
         let opened = opened().inspect_err(|_| self.forget(node, 1))?;
         Ok((self.entry(node, &inode, &stat), opened))
     }
+}
+
+/// True if a file belongs to the caller, who may open it in this way: ACLs do not change that.
+fn is_owners(by: &Caller, attr: &Attr, flags: u32) -> bool {
+    let flags = flags.cast_signed();
+    let reads = match flags & libc::O_ACCMODE {
+        libc::O_WRONLY => 0,
+        _ => 4,
+    };
+    let writes = match flags & (libc::O_ACCMODE | libc::O_TRUNC) {
+        libc::O_RDONLY => 0,
+        _ => 2,
+    };
+    by.uid == attr.uid && (reads | writes) & !(attr.mode >> 6) == 0
 }

@@ -15,7 +15,7 @@ use crate::fuse::{Entry, Errno, Name, NodeId, Patience, Result};
 use crate::mem::Pin;
 
 /// How often a name may be replaced on the host while we look at it.
-const TRIES: usize = 16;
+pub(super) const TRIES: usize = 16;
 
 /// An open directory and its nodeid.
 pub(super) struct Dir<'a> {

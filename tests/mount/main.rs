@@ -2,6 +2,7 @@
 //! /dev/fuse.
 #![cfg(test)]
 
+mod creating;
 mod differential;
 mod host;
 mod life;
