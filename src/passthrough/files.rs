@@ -221,11 +221,13 @@ impl Passthrough {
         let was_there = self.files.remove(handle.0);
         // After that: who locks through it meanwhile sees that it is gone.
         self.locks.release(node, handle);
-        if unlock && self.has_agreed(init::FLOCK_LOCKS) {
+        let unlocked = match unlock && self.has_agreed(init::FLOCK_LOCKS) {
             // Others may still use the descriptor; the lock ends now.
-            sys::flock(file.as_fd(), libc::F_UNLCK)?;
-        }
-        if was_there { Ok(()) } else { Err(Errno::EBADF) }
+            true => sys::flock(file.as_fd(), libc::F_UNLCK),
+            false => Ok(()),
+        };
+        // The file is closed in any case: no guest asks twice.
+        if was_there { unlocked } else { Err(Errno::EBADF) }
     }
 
     /// Writes; to the very end if the guest's descriptor appends and the data does not come from

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use ferryfs::dev::{self, Carriage, Mount, MountOptions};
 use ferryfs::fuse::abi::{Attr, Kstatfs};
-use ferryfs::fuse::flags::opened;
+use ferryfs::fuse::flags::{init, opened};
 use ferryfs::fuse::*;
 use ferryfs::mem::{Input, Output};
 use zerocopy::FromZeros;
@@ -51,7 +51,7 @@ const OPENED: Opened = Opened { handle: Handle(1), flags: opened::DIRECT_IO, bac
 
 impl Filesystem for Faulty {
     fn wanted(&self) -> u64 {
-        0
+        init::FLOCK_LOCKS
     }
 
     fn lookup(&self, _: &Caller, _: NodeId, name: &Name) -> Result<Entry> {
@@ -142,6 +142,10 @@ impl Filesystem for Faulty {
 
     fn releasedir(&self, _: NodeId, _: Handle) -> Result<()> {
         Ok(())
+    }
+
+    fn setlk(&self, _: NodeId, _: Handle, _: &Lock) -> Result<()> {
+        self.check()
     }
 
     fn getxattr(&self, _: NodeId, _: &std::ffi::CStr, _: &mut [u8]) -> Result<usize> {

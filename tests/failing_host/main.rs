@@ -10,6 +10,7 @@ mod kills;
 mod roots;
 mod silent;
 mod storage;
+mod unlocking;
 
 use std::fs;
 use std::io::Write;
