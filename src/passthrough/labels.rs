@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 
 use super::Passthrough;
-use crate::fuse::{Errno, Name, Result, SecurityContext};
+use crate::fuse::{Name, Result, SecurityContext};
 
 impl Passthrough {
     /// Makes an inode under a name that nobody knows, labels it, and only then gives it `name`.
@@ -21,15 +21,16 @@ impl Passthrough {
     ) -> Result<T> {
         let hidden = hidden_name();
         let made = make(&hidden)?;
-        let placed = self.label(dir, &hidden, label).and_then(|()| {
-            let flags = RenameFlags::NOREPLACE;
-            Ok(rustix::fs::renameat_with(dir, &*hidden, dir, name, flags)?)
-        });
-        let Err(error) = placed else { return Ok(made) };
+        self.label(dir, &hidden, label).inspect_err(|_| remove(dir, &hidden))?;
+        let error =
+            match rustix::fs::renameat_with(dir, &*hidden, dir, name, RenameFlags::NOREPLACE) {
+                Ok(()) => return Ok(made),
+                Err(error) => error,
+            };
         remove(dir, &hidden);
         // A file system without RENAME_NOREPLACE: then there has to be a moment without a label.
-        if error != Errno::EINVAL {
-            return Err(error);
+        if error != rustix::io::Errno::INVAL {
+            return Err(error.into());
         }
         let made = make(name.as_c_str())?;
         self.label(dir, name.as_c_str(), label).inspect_err(|_| remove(dir, name.as_c_str()))?;
