@@ -5,6 +5,7 @@ mod share;
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use ferryfs::fuse::flags::{attr, init};
@@ -140,5 +141,44 @@ fn a_file_system_without_handles_is_served_all_the_same() {
     share.put_all_away();
     for node in nodes {
         share.attr(node).unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_is_mounted_on_another_has_a_number_of_its_own_among_those_around_it() {
+    for agreed in [announced(), Negotiated::default()] {
+        let (share, _mounts) = with_mounts(Config::default());
+        share.fs.start(&agreed).unwrap();
+        // Two of them count their inodes alike.
+        let like = share.path().join("like");
+        fs::create_dir(&like).unwrap();
+        mount("tmpfs", &like, "tmpfs", MountFlags::empty(), None).unwrap();
+        let _like = Mounted(like.clone());
+        for file in 0..40 {
+            fs::write(like.join(file.to_string()), "").unwrap();
+        }
+        let pairs = [("tmp/1", "here"), ("tmp/1", "like/there"), ("plain/1", "tmp/there")];
+        let _bound = pairs.map(|(from, to)| {
+            fs::write(share.path().join(to), "").unwrap();
+            mount_bind(share.path().join(from), share.path().join(to)).unwrap();
+            Mounted(share.path().join(to))
+        });
+        let numbers = |folder: &str| {
+            let folder = share.path().join(folder);
+            let listed = fs::read_dir(&folder).unwrap();
+            let listed = listed.map(|entry| entry.unwrap().metadata().unwrap());
+            let here = folder.metadata().unwrap().dev();
+            let own = listed.filter(|entry| entry.dev() == here);
+            own.map(|entry| entry.ino()).collect::<HashSet<_>>()
+        };
+        let around = [numbers(""), numbers("like"), numbers("tmp")];
+        for ((from, to), around) in pairs.iter().zip(around) {
+            let (node, attr) = (share.find(to), |node| share.attr(node).unwrap());
+            assert_eq!((attr(node).flags, attr(node).size), (0, 1), "{to}");
+            assert!(!around.contains(&attr(node).ino), "{to}: {:#x}", attr(node).ino);
+            assert_eq!(share.fs.statx(node, None, u32::MAX).unwrap().stat.ino, attr(node).ino);
+            // It is not the file that it was mounted from.
+            assert_ne!(share.find(from), node);
+        }
     }
 }

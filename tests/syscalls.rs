@@ -9,6 +9,7 @@ use ferryfs::fuse::Errno;
 use ferryfs::fuse::abi::SetattrIn;
 use ferryfs::fuse::flags::{setattr, write};
 use ferryfs_bench::{Caller, Calls, Client, Daemon, Error, Guest, LINUX_6_18, ROOT, Setup, Tracer};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 use tempfile::TempDir;
 use zerocopy::FromZeros;
 
@@ -31,6 +32,11 @@ const TIMES: u64 = 40;
 
 /// None, and a line that says why, where it cannot be counted.
 fn counted(test: &str) -> Option<Counted> {
+    counted_with(test, "--inode-file-handles=mandatory", |_| ())
+}
+
+/// The same with another option, on a share that was prepared.
+fn counted_with(test: &str, option: &str, prepare: impl FnOnce(&Path)) -> Option<Counted> {
     let skip = |reason: &str| {
         ferryfs_bench::skip(test, reason);
         None
@@ -42,7 +48,8 @@ fn counted(test: &str) -> Option<Counted> {
         return skip("there is no /dev/shm");
     };
     let binary = Path::new(env!("CARGO_BIN_EXE_ferryfs"));
-    let args = ["--inode-file-handles=mandatory", "--poll-us=0"];
+    prepare(share.path());
+    let args = [option, "--poll-us=0"];
     let Ok(daemon) = Daemon::start_on(binary, &args, share.path()) else {
         return skip("/dev/shm has no file handles");
     };
@@ -76,7 +83,7 @@ const WAKING: [i64; 9] = [
 /// By which a thread's heap grows: now and then while the tables of inodes fill, not every time.
 const GROWING: [i64; 2] = [libc::SYS_mprotect, libc::SYS_brk];
 
-const NAMES: [(i64, &str); 20] = [
+const NAMES: [(i64, &str); 21] = [
     (libc::SYS_statx, "statx"),
     (libc::SYS_openat, "openat"),
     (libc::SYS_close, "close"),
@@ -95,6 +102,7 @@ const NAMES: [(i64, &str); 20] = [
     (libc::SYS_setresgid, "setresgid"),
     (libc::SYS_capset, "capset"),
     (libc::SYS_fsync, "fsync"),
+    (libc::SYS_syncfs, "syncfs"),
     (libc::SYS_statfs, "statfs"),
     (libc::SYS_fstatfs, "fstatfs"),
 ];
@@ -255,4 +263,27 @@ fn making_and_removing_cost_little_for_any_user() {
     // the two more are to find it, and to see that its handle is its own.
     let removed = [("open_by_handle_at", 1), ("unlinkat", 1), ("statx", 1 + 2), ("close", 1)];
     assert_eq!(dirs, costs(&[&made[..], &removed].concat()));
+}
+
+#[test]
+fn what_is_mounted_on_a_file_is_made_durable_with_what_is_around_it() {
+    let others = tempfile::tempdir().unwrap();
+    let prepare = |share: &Path| {
+        mount("tmpfs", others.path(), "tmpfs", MountFlags::empty(), None).unwrap();
+        for file in [others.path().join("file"), share.join("file")] {
+            File::create(file).unwrap();
+        }
+        mount_bind(others.path().join("file"), share.join("file")).unwrap();
+    };
+    let test = "what_is_mounted_on_a_file_is_made_durable";
+    let this = counted_with(test, "--inode-file-handles=prefer", prepare);
+    if let Some(mut this) = this {
+        let sync = |this: &mut Counted| this.fs.syncfs(ROOT).unwrap();
+        let one = [("openat", 1), ("syncfs", 1), ("close", 1)];
+        assert_eq!(this.cost(sync), costs(&one));
+        this.find("file");
+        assert_eq!(this.cost(sync), costs(&one.map(|(name, _)| (name, 2))));
+        unmount(this.share.path().join("file"), UnmountFlags::DETACH).unwrap();
+    }
+    let _ = unmount(others.path(), UnmountFlags::DETACH);
 }

@@ -11,6 +11,7 @@ use rustix::path::DecInt;
 use super::Passthrough;
 use super::identity::stat_fd;
 use super::inode::Inode;
+use super::mounts::Mount;
 use crate::fuse::abi::{self, Attr, Kstatfs, SxTime};
 use crate::fuse::flags::{attr, init};
 use crate::fuse::{
@@ -33,6 +34,15 @@ impl Passthrough {
 
     pub(super) fn attributes(&self, inode: &Inode, stat: &Statx) -> Attributes {
         Attributes { attr: self.attr(inode, stat), valid: self.valid(self.config.attr_valid) }
+    }
+
+    /// The inode number of an inode that the guest knows. It is shown a file on which another file
+    /// system begins as one of the file system around it.
+    fn ino_of(&self, inode: &Inode, ino: u64) -> u64 {
+        match self.announces_submounts() && inode.is_mounted && !inode.is_dir() {
+            true => self.mounts.foreign_ino(inode.id.dev, ino),
+            false => self.guest_ino(inode.id.dev, ino),
+        }
     }
 
     /// The inode number that the guest sees.
@@ -176,11 +186,10 @@ impl Passthrough {
             let open = self.inodes.open(|| self.open_again(fd, OFlags::RDONLY))?;
             Ok(rustix::fs::syncfs(open)?)
         };
-        if self.announces_submounts() {
-            let mount = self.inodes.get(node)?.mount.clone();
-            return mount.any().map_or(Ok(()), sync);
-        }
-        self.mounts.for_each(sync)
+        let announced = self.announces_submounts();
+        let own = self.inodes.get(node)?.mount.clone();
+        let is_meant = |mount: &Mount| !announced || mount.is_file || std::ptr::eq(mount, &*own);
+        self.mounts.for_each(is_meant, sync)
     }
 
     pub(super) fn read_link(&self, node: NodeId, target: &mut [u8]) -> Result<usize> {
@@ -203,11 +212,11 @@ impl Passthrough {
     }
 
     pub(super) fn attr(&self, inode: &Inode, stat: &Statx) -> Attr {
-        let submount = inode.is_submount && self.announces_submounts();
+        let submount = inode.is_submount() && self.announces_submounts();
         let submount = if submount { attr::SUBMOUNT } else { 0 };
         let mapped = if self.is_mapped(inode, stat.stx_size) { attr::DAX } else { 0 };
         Attr {
-            ino: self.guest_ino(inode.id.dev, stat.stx_ino),
+            ino: self.ino_of(inode, stat.stx_ino),
             size: stat.stx_size,
             blocks: stat.stx_blocks,
             atime: stat.stx_atime.tv_sec,
@@ -237,7 +246,7 @@ impl Passthrough {
             gid: self.config.gids.to_guest(stat.stx_gid),
             mode: stat.stx_mode,
             spare0: 0,
-            ino: self.guest_ino(inode.id.dev, stat.stx_ino),
+            ino: self.ino_of(inode, stat.stx_ino),
             size: stat.stx_size,
             blocks: stat.stx_blocks,
             attributes_mask: stat.stx_attributes_mask.bits(),

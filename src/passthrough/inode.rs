@@ -27,8 +27,8 @@ pub(super) struct Inode {
     /// The mode that it had first, of which only the type counts.
     kind: u16,
     pub(super) mount: Arc<Mount>,
-    /// A directory on which another file system, or another part of one, begins.
-    pub(super) is_submount: bool,
+    /// Another file system than that of its directory, or another part of one, begins here.
+    pub(super) is_mounted: bool,
     /// What tells it from a later inode with the same number.
     pub(super) proof: Proof,
     /// What almost always does, and comes with the attributes.
@@ -78,7 +78,7 @@ impl Inode {
     /// An inode with these attributes that was looked up once.
     pub(super) fn new(
         stat: &Statx,
-        (mount, is_submount): (Arc<Mount>, bool),
+        (mount, is_mounted): (Arc<Mount>, bool),
         (proof, verified): (Proof, bool),
         descriptor: Option<Fd>,
         place: Option<Place>,
@@ -87,7 +87,7 @@ impl Inode {
             id: FileId::of(stat),
             kind: stat.stx_mode,
             mount,
-            is_submount,
+            is_mounted,
             proof,
             born: Birth::of(stat),
             verified: AtomicBool::new(verified),
@@ -111,6 +111,11 @@ impl Inode {
 
     pub(super) fn is_dir(&self) -> bool {
         self.kind() == libc::S_IFDIR
+    }
+
+    /// A directory on which another file system, or another part of one, begins.
+    pub(super) fn is_submount(&self) -> bool {
+        self.is_mounted && self.is_dir()
     }
 
     /// The open descriptor, if there is one now. While it is there the inode exists and no other

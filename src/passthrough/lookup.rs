@@ -173,9 +173,8 @@ impl Passthrough {
             Ok(rustix::fs::openat(dir.fd, name, flags, Mode::empty())?)
         };
         let mount = self.mounts.of(stat, open)?;
-        let (id, kind) = (FileId::of(stat), u32::from(stat.stx_mode));
-        let is_submount = !id.is_beside(&dir.id) && kind & libc::S_IFMT == libc::S_IFDIR;
-        let mount = (mount, is_submount);
+        let id = FileId::of(stat);
+        let mount = (mount, !id.is_beside(&dir.id));
         let proof = Proof::of(dir.fd, name, stat)?;
         let pin = || self.inodes.open(|| open(OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC));
         let (fd, by_handle) = match (&proof, mount.0.by_handle()) {

@@ -24,6 +24,8 @@ pub(super) struct Mount {
     pub(super) is_local: bool,
     /// It keeps files in memory, and never waits for storage.
     pub(super) is_memory: bool,
+    /// There is one file on it, mounted on another, and nothing else.
+    pub(super) is_file: bool,
 }
 
 impl Mount {
@@ -76,7 +78,8 @@ impl Mounts {
         let (is_local, is_memory) = (LOCAL.contains(&magic), MEMORY.contains(&magic));
         let kind = u32::from(stat.stx_mode) & libc::S_IFMT;
         let any = matches!(kind, libc::S_IFDIR | libc::S_IFREG).then_some(any);
-        let mount = Arc::new(Mount { dir, any, is_local, is_memory });
+        let is_file = kind == libc::S_IFREG;
+        let mount = Arc::new(Mount { dir, any, is_local, is_memory, is_file });
         if !is_local {
             self.remote.store(true, Ordering::Relaxed);
         }
@@ -107,26 +110,39 @@ impl Mounts {
         self.remote.load(Ordering::Relaxed)
     }
 
-    /// All mounts that are in use, as any inode on each; those of which we have met nothing but
-    /// special files are left out.
+    /// Those of the mounts in use that are `meant`, as any inode on each; those of which we have
+    /// met nothing but special files are left out.
     pub(super) fn for_each(
         &self,
+        meant: impl Fn(&Mount) -> bool,
         mut with: impl FnMut(BorrowedFd<'_>) -> Result<()>,
     ) -> Result<()> {
         let mounts: Vec<_> = self.by_id().values().filter_map(Weak::upgrade).collect();
-        mounts.iter().filter_map(|mount| mount.any()).try_for_each(&mut with)
+        let meant = mounts.iter().filter(|mount| meant(mount));
+        meant.filter_map(|mount| mount.any()).try_for_each(&mut with)
     }
 
     /// An inode number that no other inode of the share has, whatever file system it is on. Those
     /// of the first file system, which is the root's, stay as they are.
     pub(super) fn unique_ino(&self, dev: u64, ino: u64) -> u64 {
-        let at = self.devices.number(dev);
-        match (at, ino >> 48) {
-            (0, _) => ino,
-            (1..0x4000, 0) => 1 << 63 | at << 48 | ino,
-            // Too many devices or too large a number to put them side by side: mixed.
-            _ => 3 << 62 | (at ^ ino.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 2,
+        match self.devices.number(dev) {
+            0 => ino,
+            at => beside(at, ino),
         }
+    }
+
+    /// An inode number for an inode that is shown among those of any other file system.
+    pub(super) fn foreign_ino(&self, dev: u64, ino: u64) -> u64 {
+        beside(self.devices.number(dev), ino)
+    }
+}
+
+/// The inode number `ino` of the file system with this number among others.
+fn beside(at: u64, ino: u64) -> u64 {
+    match (at, ino >> 48) {
+        (1..0x4000, 0) => 1 << 63 | at << 48 | ino,
+        // Too many devices or too large a number to put them side by side: mixed.
+        _ => 3 << 62 | (at ^ ino.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 2,
     }
 }
 
