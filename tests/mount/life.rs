@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 
@@ -28,6 +29,33 @@ fn it_serves_until_it_is_unmounted() {
         let source = format!(" fuse.ferryfs {} ", source.to_string_lossy().trim_end_matches('/'));
         assert!(table.contains(&source), "{table}");
         mount.finish();
+    }
+}
+
+#[test]
+fn it_can_be_mounted_on_its_source_and_on_what_that_is_in() {
+    if !can_mount() {
+        return;
+    }
+    for sandbox in ["--sandbox=namespace", "--sandbox=chroot", "--sandbox=none"] {
+        for source in ["dir", "dir/inner"] {
+            let folder = tempfile::tempdir().unwrap();
+            let at = folder.path().join("dir");
+            fs::create_dir_all(at.join("inner")).unwrap();
+            let below = File::open(folder.path().join(source)).unwrap();
+            let mut command = ferryfs();
+            // By names that lead elsewhere from another directory.
+            command.args(["mount", source, "dir", sandbox]).current_dir(folder.path());
+            let mut process = Process::start(command).unwrap();
+            let mounted = process.wait_for_line("Mounted", LONG);
+            assert!(mounted.is_ok(), "{sandbox}, {source}: {}", process.stderr());
+            fs::write(at.join("file"), "content").unwrap();
+            let below = format!("/proc/self/fd/{}/file", below.as_raw_fd());
+            assert_eq!(fs::read(below).unwrap(), b"content", "{sandbox}, {source}");
+            wait_until("it is free", || unmount(&at, UnmountFlags::empty()).is_ok());
+            // Nobody has kept a copy of the mount.
+            assert_eq!(process.wait(LONG).unwrap().code(), Some(0), "{sandbox}, {source}");
+        }
     }
 }
 
@@ -60,7 +88,11 @@ fn a_mount_whose_program_was_killed_says_so_and_can_be_unmounted() {
     let mut file = File::create(mount.at("file")).unwrap();
     mount.process.signal(Signal::KILL).unwrap();
     mount.exit();
-    assert_eq!(errno(fs::metadata(mount.root())), libc::ENOTCONN);
+    // What is asked just before the end is cut off, with another error.
+    wait_until("it has ended", || {
+        let seen = fs::metadata(mount.root());
+        seen.is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN))
+    });
     assert_eq!(errno(file.write_all(b"x")), libc::ENOTCONN);
     drop(file);
     wait_until("it is unmounted", || unmount(mount.root(), UnmountFlags::empty()).is_ok());

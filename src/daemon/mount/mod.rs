@@ -6,6 +6,8 @@ mod registering;
 mod settings;
 
 use std::io::{PipeWriter, Write};
+use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -46,12 +48,13 @@ fn serve(settings: &MountSettings, starter: Option<&Starter>) -> Result<ExitCode
         StartError::new("--watch", problem, remedy)
     })?;
     hold_signals().map_err(|error| StartError::new("signals", error, "see sigprocmask(2)"))?;
-    let (mount, name) = mount(settings)?;
-    if let Some(starter) = starter {
-        // What we were started in may be unmounted or removed.
-        let _ = starter.leave();
-    }
-    let (given, registrar) = match Given::new(settings, &mount, name, group) {
+    let target = Target::find(settings)?;
+    // From here on the source is the working directory: nobody has to go through the mount to
+    // reach it, which may be on it or above it.
+    let premises = place::enter(source, premises)?;
+    let depth = place::stack_depth();
+    let (mount, name) = target.mount(settings)?;
+    let (given, registrar) = match Given::new(settings, &mount, (name, depth), group) {
         Ok(both) => both,
         Err(error) => {
             let _ = mount.detach();
@@ -66,29 +69,50 @@ fn serve(settings: &MountSettings, starter: Option<&Starter>) -> Result<ExitCode
     })
 }
 
-/// What is mounted, and what to call it.
-fn mount(settings: &MountSettings) -> Result<(Mount, String), StartError> {
-    if let Some(number) = settings.device()? {
-        let device = dev::given(number).map_err(|error| {
-            let problem = format!("cannot use descriptor {number}: {error}");
-            StartError::new("--fd", problem, "pass /dev/fuse, opened and mounted")
-        })?;
-        return Ok((Mount::of(device), format!("descriptor {number}")));
+/// Where to serve.
+enum Target {
+    /// A directory, to be mounted on.
+    Directory(PathBuf),
+    /// A device that somebody else has mounted.
+    Descriptor(RawFd),
+}
+
+impl Target {
+    fn find(settings: &MountSettings) -> Result<Self, StartError> {
+        Ok(match settings.device()? {
+            Some(number) => Target::Descriptor(number),
+            None => Target::Directory(place::check(&settings.source, settings.mountpoint()?)?),
+        })
     }
-    let at = place::check(&settings.source, settings.mountpoint()?)?;
-    let mount = Mount::new(&at, &settings.options()?).map_err(|error| {
-        let remedy = match &error {
-            MountError::Device(_) => "load the module fuse, and have the right to use /dev/fuse",
-            MountError::Refused(_) => "name an existing directory, and have CAP_SYS_ADMIN",
-            MountError::NoHelper(_) => "install fuse3, or be root",
-            MountError::NoKeeper(_) => "do without --auto-unmount",
-            MountError::Helper(_) => {
-                "name a directory of your own, with options that users may give"
+
+    /// What is mounted, and what to call it.
+    fn mount(self, settings: &MountSettings) -> Result<(Mount, String), StartError> {
+        let at = match self {
+            Target::Directory(at) => at,
+            Target::Descriptor(number) => {
+                let device = dev::given(number).map_err(|error| {
+                    let problem = format!("cannot use descriptor {number}: {error}");
+                    StartError::new("--fd", problem, "pass /dev/fuse, opened and mounted")
+                })?;
+                return Ok((Mount::of(device), format!("descriptor {number}")));
             }
         };
-        StartError::new("MOUNTPOINT", error, remedy)
-    })?;
-    Ok((mount, at.display().to_string()))
+        let mount = Mount::new(&at, &settings.options()?).map_err(|error| {
+            let remedy = match &error {
+                MountError::Device(_) => {
+                    "load the module fuse, and have the right to use /dev/fuse"
+                }
+                MountError::Refused(_) => "name an existing directory, and have CAP_SYS_ADMIN",
+                MountError::NoHelper(_) => "install fuse3, or be root",
+                MountError::NoKeeper(_) => "do without --auto-unmount",
+                MountError::Helper(_) => {
+                    "name a directory of your own, with options that users may give"
+                }
+            };
+            StartError::new("MOUNTPOINT", error, remedy)
+        })?;
+        Ok((mount, at.display().to_string()))
+    }
 }
 
 /// What the serving process cannot make for itself.
@@ -104,7 +128,7 @@ impl Given {
     fn new(
         settings: &MountSettings,
         mount: &Mount,
-        name: String,
+        (name, depth): (String, u32),
         group: Option<WatchGroup>,
     ) -> std::io::Result<(Self, Option<Registrar>)> {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
@@ -118,7 +142,7 @@ impl Given {
         if settings.passes() {
             let (registers, asks) = Registrar::new(mount, most_registrations())?;
             (backing, registrar) = (Some(asks), Some(registers));
-            carrier.stack_depth = place::stack_depth(&settings.source);
+            carrier.stack_depth = depth;
         }
         let notifier = group.is_some().then(|| Notifier::new(mount.device())).transpose()?;
         let watch = group.zip(notifier);
@@ -219,6 +243,8 @@ struct Mounted<'a> {
 
 impl Outside for Mounted<'_> {
     fn begun(&mut self) {
+        // This process does not keep the source, nor where it was started, from being unmounted.
+        let _ = rustix::process::chdir("/");
         self.registrar.begin();
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 
 use super::super::error::StartError;
+use super::super::sandbox::Premises;
 
 /// The full path of a directory on which `source` can be mounted.
 pub(super) fn check(source: &Path, at: &Path) -> Result<PathBuf, StartError> {
@@ -32,12 +33,23 @@ pub(super) fn check(source: &Path, at: &Path) -> Result<PathBuf, StartError> {
     }
 }
 
-/// How many file systems lie on top of one another when ours is on that of `source`; at most what
-/// the kernel allows.
-pub(super) fn stack_depth(source: &Path) -> u32 {
+/// Makes the source the working directory. What is at `premises` is found there from then on, even
+/// in a mount namespace of one's own: that is made in the same directory, under whatever is mounted
+/// over it meanwhile.
+pub(super) fn enter(source: &Path, premises: Premises) -> Result<Premises, StartError> {
+    rustix::process::chdir(source).map_err(|error| {
+        let problem = format!("cannot share {}: {error}", source.display());
+        StartError::new(premises.option, problem, "name a directory that you may use")
+    })?;
+    Ok(premises.here())
+}
+
+/// How many file systems lie on top of one another when ours is on that of the working directory;
+/// at most what the kernel allows.
+pub(super) fn stack_depth() -> u32 {
     /// `OVERLAYFS_SUPER_MAGIC`, `ECRYPTFS_SUPER_MAGIC`, `FUSE_SUPER_MAGIC`.
     const STACKED: [i64; 3] = [0x794c_7630, 0xf15f, 0x6573_5546];
-    let kind = rustix::fs::statfs(source).map(|figures| figures.f_type);
+    let kind = rustix::fs::statfs(".").map(|figures| figures.f_type);
     if kind.is_ok_and(|kind| STACKED.contains(&kind)) { 2 } else { 1 }
 }
 

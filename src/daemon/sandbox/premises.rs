@@ -31,6 +31,14 @@ impl Premises {
         Premises { option, shares, are_several: true, later }
     }
 
+    /// The same, of which the one directory is the working directory.
+    pub(in crate::daemon) fn here(mut self) -> Self {
+        for (path, _) in &mut self.shares {
+            *path = PathBuf::from(".");
+        }
+        self
+    }
+
     /// Where they are on the host.
     pub(in crate::daemon) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.shares.iter().map(|(path, _)| path.as_path())

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode as Bits, OFlags, fstat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode as Bits, OFlags, Statx, StatxFlags, fstat, statx};
 use rustix::io;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
@@ -33,7 +33,17 @@ pub(super) fn enter(mode: Mode, premises: &Premises) -> Result<Inside, StartErro
         places: None,
     };
     match mode {
-        Mode::Namespace => mount_alone(premises, &mut inside).map_err(refuse)?,
+        Mode::Namespace => {
+            mount_alone(premises, &mut inside).map_err(refuse)?;
+            for (number, root) in inside.roots.iter().enumerate() {
+                uncover(root, &name_of(premises, number)).map_err(|error| {
+                    let problem =
+                        format!("the mount on it hides {} here: {error}", premises.option);
+                    let remedy = "mount as root, at another place, or with --sandbox none";
+                    StartError::new("MOUNTPOINT", problem, remedy)
+                })?;
+            }
+        }
         Mode::Chroot if premises.are_several => {
             let problem = "chroot has room for one directory only";
             return Err(StartError::new("--sandbox", problem, "use namespace or none"));
@@ -88,8 +98,7 @@ fn mount_alone(premises: &Premises, inside: &mut Inside) -> io::Result<()> {
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
     let mut shares = Vec::new();
     for (number, share) in premises.paths().enumerate() {
-        let name = if premises.are_several { number.to_string() } else { SHARE.to_owned() };
-        shares.push((name, copy_tree(share)?));
+        shares.push((name_of(premises, number), copy_tree(share)?));
     }
     let empty = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(empty.as_fd())?;
@@ -115,11 +124,27 @@ fn mount_alone(premises: &Premises, inside: &mut Inside) -> io::Result<()> {
     }
     let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID;
     mount_remount("/", flags | MountFlags::NODEV | MountFlags::NOEXEC, c"")?;
-    for (name, _) in &shares {
-        inside.roots.push(open(name)?);
-    }
+    inside.roots.extend(shares.into_iter().map(|(_, share)| share));
     if premises.may_grow() {
         inside.places = Some(open(PLACES.0)?);
+    }
+    Ok(())
+}
+
+/// Where a share is in that tree.
+fn name_of(premises: &Premises, number: usize) -> String {
+    if premises.are_several { number.to_string() } else { SHARE.to_owned() }
+}
+
+/// Takes off what covers the root of a share: a mount of our own, of which nobody here may keep a
+/// copy, for it ends with its last one. A user namespace cannot take off what it came with.
+fn uncover(share: &OwnedFd, name: &str) -> io::Result<()> {
+    let id = |stat: io::Result<Statx>| stat.map(|stat| stat.stx_mnt_id);
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let own = id(statx(share, "", flags, StatxFlags::MNT_ID))?;
+    // Whoever serves what covers it is not asked: that is to be this process.
+    while id(statx(CWD, name, AtFlags::STATX_DONT_SYNC, StatxFlags::MNT_ID))? != own {
+        unmount(name, UnmountFlags::DETACH)?;
     }
     Ok(())
 }
