@@ -177,15 +177,16 @@ impl Passthrough {
         }
         let path = match passing.rules.iter().any(BackingRule::has_glob) {
             true => self.path_of(file)?,
-            false => String::new(),
+            false => None,
         };
-        let open = Open { writable, size: stat.stx_size, path: &path };
+        let open = Open { writable, size: stat.stx_size, path: path.as_deref() };
         let first = passing.rules.iter().find(|rule| rule.applies(&open));
         Ok(first.is_none_or(|rule| rule.passes))
     }
 
-    /// Where a file is in the share.
-    fn path_of(&self, file: BorrowedFd<'_>) -> Result<String> {
+    /// Where a file is in the share, if the kernel knows that: one that was opened by its file
+    /// handle, or that has lost its name, may have been met by no name.
+    fn path_of(&self, file: BorrowedFd<'_>) -> Result<Option<String>> {
         let root = self.inodes.get(NodeId::ROOT)?;
         let root = root.pinned().ok_or(Errno::ESTALE)?;
         let name = |fd: BorrowedFd<'_>| -> Result<_> {
@@ -193,8 +194,40 @@ impl Passthrough {
             Ok(rustix::fs::readlinkat(&self.proc_fds, fd, Vec::new())?)
         };
         let (root, path) = (name(root.as_fd())?, name(file)?);
-        let inside = path.as_bytes().strip_prefix(root.as_bytes()).unwrap_or(path.as_bytes());
-        let inside = inside.strip_prefix(b"/").unwrap_or(inside);
-        Ok(String::from_utf8_lossy(inside).into_owned())
+        Ok(inside(root.as_bytes(), path.as_bytes())
+            .map(|inside| String::from_utf8_lossy(inside).into_owned()))
+    }
+}
+
+/// What the kernel adds to a name that there is no more.
+const GONE: &[u8] = b" (deleted)";
+
+/// The rest of a path that leads below `root`.
+fn inside<'a>(root: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
+    let root = root.strip_suffix(b"/").unwrap_or(root);
+    let inside = path.strip_prefix(root)?.strip_prefix(b"/")?;
+    (!inside.is_empty() && !inside.ends_with(GONE)).then_some(inside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_known_below_the_root_alone() {
+        let cases = [
+            ("/share", "/share/a/b.log", Some("a/b.log")),
+            ("/", "/a.log", Some("a.log")),
+            ("/share", "/share", None),
+            ("/share", "/shared/a.log", None),
+            ("/share", "/a.log", None),
+            ("/share", "/", None),
+            ("/", "/", None),
+            ("/share", "/share/a.log (deleted)", None),
+        ];
+        for (root, path, known) in cases {
+            let known = known.map(str::as_bytes);
+            assert_eq!(inside(root.as_bytes(), path.as_bytes()), known, "{path}");
+        }
     }
 }

@@ -9,8 +9,8 @@ use std::str::FromStr;
 pub(super) struct Open<'a> {
     pub(super) writable: bool,
     pub(super) size: u64,
-    /// In the share.
-    pub(super) path: &'a str,
+    /// In the share; none if that is not known.
+    pub(super) path: Option<&'a str>,
 }
 
 /// A rule that says which opens the kernel serves by itself; the first that applies decides, and
@@ -71,13 +71,16 @@ impl BackingRule {
         self.conditions.iter().any(|condition| matches!(condition, Condition::Glob(_)))
     }
 
+    /// A name that is not known is one that keeps the file here, if any does.
     pub(super) fn applies(&self, open: &Open<'_>) -> bool {
         self.conditions.iter().all(|condition| match condition {
             Condition::ReadOnly => !open.writable,
             Condition::Writable => open.writable,
             Condition::AtLeast(least) => open.size >= *least,
             Condition::AtMost(most) => open.size <= *most,
-            Condition::Glob(pattern) => matches(pattern, open.path),
+            Condition::Glob(pattern) => {
+                open.path.map_or(!self.passes, |path| matches(pattern, path))
+            }
         })
     }
 }

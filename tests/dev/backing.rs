@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::*;
@@ -248,6 +250,38 @@ fn rules_tell_the_kernels_files_from_the_daemons() {
     let before = mounted.moved();
     fs::read(mounted.at("small")).unwrap();
     assert!(mounted.moved() - before > 99_000);
+}
+
+#[test]
+fn a_file_whose_name_is_not_known_is_not_passed_by_rules_that_name_files() {
+    let test = "a_file_whose_name_is_not_known_is_not_passed_by_rules_that_name_files";
+    let hold = |path: PathBuf| {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        rustix::fs::open(path, flags, Mode::empty()).unwrap()
+    };
+    let again = |held: &OwnedFd| PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
+    for (rules, passes) in [
+        (&["off:glob=*.log"][..], false),
+        (&["off:max-size=5,glob=*.log"], true),
+        (&["on:glob=*.log"], true),
+        (&["on:glob=*.log", "off"], false),
+    ] {
+        let mut args = vec!["--passthrough=on".into(), "--passthrough-rule=on:glob=probe".into()];
+        args.extend(rules.iter().map(|rule| format!("--passthrough-rule={rule}")));
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let Some(mounted) = mount(test, &args) else { return };
+        for name in ["gone.log", "away.log"] {
+            fs::write(mounted.host(name), vec![1; 100_000]).unwrap();
+        }
+        // Opened again they are not looked up again.
+        let (gone, away) = (hold(mounted.at("gone.log")), hold(mounted.at("away.log")));
+        let _there = File::open(mounted.host("gone.log")).unwrap();
+        fs::remove_file(mounted.host("gone.log")).unwrap();
+        fs::rename(mounted.host("away.log"), mounted.folders.path("away.txt")).unwrap();
+        for (what, held) in [("removed", gone), ("moved away", away)] {
+            assert_eq!(mounted.passes(&again(&held)), passes, "{what}: {rules:?}");
+        }
+    }
 }
 
 #[test]
