@@ -9,7 +9,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::Statx;
@@ -45,14 +45,41 @@ impl WatchGroup {
 /// The watched directories.
 pub(super) struct Watch {
     group: OwnedFd,
-    /// By what names them in events. Held while one is added or taken out.
-    dirs: Mutex<HashMap<Vec<u8>, NodeId>>,
+    /// Held while one is added or taken out.
+    dirs: Mutex<Dirs>,
     /// Some directory could not be watched.
     incomplete: AtomicBool,
 }
 
+#[derive(Default)]
+struct Dirs {
+    /// By what names them in events.
+    nodes: HashMap<Arc<[u8]>, NodeId>,
+    /// The other way round: one that is gone cannot be asked for it.
+    keys: HashMap<NodeId, Arc<[u8]>>,
+}
+
+impl Dirs {
+    fn insert(&mut self, key: Vec<u8>, node: NodeId) {
+        let key: Arc<[u8]> = key.into();
+        self.nodes.insert(key.clone(), node);
+        self.keys.insert(node, key);
+    }
+
+    /// True if it was the last to have its key.
+    fn remove(&mut self, node: NodeId) -> bool {
+        let Some(key) = self.keys.remove(&node) else { return false };
+        // Perhaps the guest has met it again.
+        let is_last = self.nodes.get(&key) == Some(&node);
+        if is_last {
+            self.nodes.remove(&key);
+        }
+        is_last
+    }
+}
+
 impl Watch {
-    fn dirs(&self) -> MutexGuard<'_, HashMap<Vec<u8>, NodeId>> {
+    fn dirs(&self) -> MutexGuard<'_, Dirs> {
         self.dirs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -89,6 +116,11 @@ impl Passthrough {
         self.watch = Some(Watch { group: group.0, dirs: Mutex::default(), incomplete });
     }
 
+    /// Directories that are watched.
+    pub fn watches(&self) -> usize {
+        self.watch.as_ref().map_or(0, |watch| watch.dirs().keys.len())
+    }
+
     /// Tells of changes as they happen, until the other side is gone.
     pub fn tell_changes(&self, to: &dyn Notify) {
         let Some(watch) = &self.watch else { return };
@@ -119,7 +151,7 @@ impl Passthrough {
         }
         let ours = u32::try_from(event.pid).is_ok_and(|pid| pid == std::process::id());
         let (Some((key, name)), false) = (event.place, ours) else { return };
-        let Some(dir) = watch.dirs().get(key).copied() else { return };
+        let Some(dir) = watch.dirs().nodes.get(key).copied() else { return };
         if event.mask & fanotify::NAMES != 0 {
             changes.names.insert((dir, name.to_owned()));
             // What was read of the directory.
@@ -197,13 +229,12 @@ impl Passthrough {
         else {
             return;
         };
-        // If it cannot be opened it is gone, and its watch with it.
-        let Ok(fd) = self.inodes.fd(node, inode) else { return };
-        let Ok(key) = fanotify::key(fd.as_fd()) else { return };
+        // If it cannot be opened it is gone, and what the kernel has of it as well.
+        let fd = self.inodes.fd(node, inode);
         let mut dirs = watch.dirs();
-        // Perhaps the guest has met it again.
-        if dirs.get(&key) == Some(&node) {
-            dirs.remove(&key);
+        if dirs.remove(node)
+            && let Ok(fd) = fd
+        {
             let (group, proc_fds) = (watch.group.as_fd(), self.proc_fds.as_fd());
             let _ = fanotify::mark(group, proc_fds, fd.as_fd(), false);
         }

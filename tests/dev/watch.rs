@@ -1,7 +1,11 @@
 //! What others change in the source is seen in the mount.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+
+use ferryfs::fuse::{Caller, Filesystem, Name, NodeId, Patience};
+use ferryfs::passthrough::{Config, Passthrough, WatchGroup};
 
 use super::*;
 
@@ -226,6 +230,35 @@ fn watches_of_forgotten_directories_are_given_up() {
 }
 
 #[test]
+fn a_directory_that_is_gone_when_it_is_forgotten_leaves_nothing() {
+    let source = tempfile::tempdir().unwrap();
+    // Few are still open when they are removed.
+    let config = Config { descriptors: 24, ..Config::default() };
+    let mut share = Passthrough::new(source.path(), config).unwrap();
+    let Ok(group) = WatchGroup::new() else {
+        skip("a_directory_that_is_gone_when_it_is_forgotten_leaves_nothing", "no fanotify");
+        return;
+    };
+    share.watch(group);
+    let by = Caller { uid: 0, gid: 0, pid: 1, group: None, patience: Patience::Storage };
+    let nodes: Vec<_> = (0..200)
+        .map(|number| {
+            let name = CString::new(number.to_string()).unwrap();
+            fs::create_dir(source.path().join(number.to_string())).unwrap();
+            share.lookup(&by, NodeId::ROOT, Name::new(&name).unwrap()).unwrap().node
+        })
+        .collect();
+    assert_eq!(share.watches(), 200);
+    for number in 0..200 {
+        fs::remove_dir(source.path().join(number.to_string())).unwrap();
+    }
+    for node in nodes {
+        share.forget(node, 1);
+    }
+    assert_eq!(share.watches(), 0);
+}
+
+#[test]
 fn where_not_all_can_be_watched_it_says_so_and_changes_are_seen_after_a_second() {
     let test = "where_not_all_can_be_watched_it_says_so_and_changes_are_seen_after_a_second";
     if cannot_mount(test) {
@@ -251,7 +284,7 @@ fn where_not_all_can_be_watched_it_says_so_and_changes_are_seen_after_a_second()
         device.as_raw_fd()
     );
     let none = rustix::mount::MountFlags::empty();
-    let data = std::ffi::CString::new(data).unwrap();
+    let data = CString::new(data).unwrap();
     rustix::mount::mount("x", folders.at(), "fuse.x", none, &*data).unwrap();
     rustix::io::fcntl_setfd(&device, rustix::io::FdFlags::empty()).unwrap();
     command.arg(folders.source()).arg(format!("/dev/fd/{}", device.as_raw_fd()));
