@@ -16,6 +16,25 @@ die() {
     exit "${DIE_STATUS:-1}"
 }
 
+# die_of LOG WORD...: after what LOG ends with, which may go with the folder that it is in.
+die_of() {
+    local log=$1
+    shift
+    tail -n 20 "$log" 2>/dev/null | sed 's/^/  | /' >&2 || true
+    die "$*"
+}
+
+# need_rust: what Cargo.toml asks for. Debian's own may be older, and would only fail later.
+need_rust() {
+    local wanted program found
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$REPO/Cargo.toml")
+    for program in cargo rustc; do
+        found=$("$program" --version 2>/dev/null | cut -d ' ' -f 2) || found=none
+        [[ $found != none && $(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1) = "$wanted" ]] ||
+            die "Rust $wanted or newer is needed, and $program is $found here: install it from https://rustup.rs"
+    done
+}
+
 # quiet LOG COMMAND...: keeps a command's chatter in LOG.
 quiet() {
     local log=$1
@@ -45,7 +64,7 @@ need() {
     say "installing ${missing[*]}"
     DEBIAN_FRONTEND=noninteractive apt_try "$log" \
         apt-get -q -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "${missing[@]}" ||
-        die "apt cannot install ${missing[*]}; see $log"
+        die_of "$log" "apt cannot install ${missing[*]}"
 }
 
 # wait_for_socket PATH: false if there is none within half a minute.
