@@ -2,97 +2,29 @@
 //! taken away.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
-#[path = "share/mod.rs"]
+mod ferry;
+#[path = "../share/mod.rs"]
 mod share;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::fs;
-use std::os::fd::AsFd;
-use std::path::Path;
 use std::time::Duration;
 
+use ferry::Ferry;
 use ferryfs::fuse::abi::*;
 use ferryfs::fuse::flags::{attr, init};
 use ferryfs::fuse::{
-    AttrChange, Carrier, CopyRange, Create, Entry, Errno, Filesystem, Handle, Negotiated, NewNode,
-    NodeId, Opcode, Patience, Session,
+    AttrChange, Carrier, CopyRange, Create, Errno, Filesystem, Handle, Negotiated, NewNode, NodeId,
+    Opcode, Patience, Session,
 };
-use ferryfs::mem::{Input, Output, Segment};
-use ferryfs::passthrough::{Common, Config, Passthrough};
+use ferryfs::mem::Output;
+use ferryfs::passthrough::Config;
 use ferryfs::shares::Shares;
-use rustix::fs::{Mode, OFlags};
 use share::{name, user};
 use support::requests::{arg, init as init_request, request};
 use tempfile::TempDir;
 use zerocopy::{FromBytes, IntoBytes};
-
-/// Shares, and the directories of the host that they show.
-struct Ferry {
-    host: TempDir,
-    common: Common,
-    fs: Shares,
-}
-
-impl Ferry {
-    /// Shares `a` and `b`, each with a file `file` that has the share's name in it.
-    fn new() -> Self {
-        Self::with(1000, 1000)
-    }
-
-    fn with(inodes: usize, descriptors: usize) -> Self {
-        let host = tempfile::tempdir().unwrap();
-        for name in ["a", "b"] {
-            fs::create_dir(host.path().join(name)).unwrap();
-            fs::write(host.path().join(name).join("file"), name).unwrap();
-        }
-        let common = Common::new(descriptors);
-        let fs = Shares::new(inodes, common.clone(), Duration::from_secs(3600));
-        let ferry = Ferry { host, common, fs };
-        ferry.share("a", "a", Config::default()).unwrap();
-        ferry.share("b", "b", Config::default()).unwrap();
-        ferry
-    }
-
-    fn share(&self, called: &str, path: &str, config: Config) -> Result<(), Errno> {
-        let open = |path: &Path| rustix::fs::open(path, OFlags::PATH, Mode::empty()).unwrap();
-        let (root, fds) = (open(&self.path(path)), open(Path::new("/proc/self/fd")));
-        let files = Passthrough::beside(&self.common, root.as_fd(), fds, config)?;
-        self.fs.add(&name(called), files)
-    }
-
-    fn path(&self, path: &str) -> std::path::PathBuf {
-        self.host.path().join(path)
-    }
-
-    fn look_up(&self, dir: NodeId, component: &str) -> Result<Entry, Errno> {
-        self.fs.lookup(&user(0), dir, &name(component))
-    }
-
-    fn find(&self, path: &str) -> NodeId {
-        let step = |dir, component: &str| self.look_up(dir, component).unwrap().node;
-        path.split('/').fold(NodeId::ROOT, step)
-    }
-
-    fn open(&self, path: &str, flags: i32) -> (NodeId, Handle) {
-        let node = self.find(path);
-        (node, self.fs.open(node, flags.cast_unsigned(), false).unwrap().handle)
-    }
-
-    fn read(&self, (node, handle): (NodeId, Handle)) -> Result<Vec<u8>, Errno> {
-        let mut bytes = vec![0; 4096];
-        let segment = [Segment::from(&mut bytes[..])];
-        let mut output = Output::new(&segment);
-        let len = self.fs.read(node, handle, 0, Patience::Storage, &mut output)?;
-        bytes.truncate(len);
-        Ok(bytes)
-    }
-
-    fn write(&self, (node, handle): (NodeId, Handle), data: &str) -> Result<usize, Errno> {
-        let mut bytes = data.as_bytes().to_vec();
-        let segment = [Segment::from(&mut bytes[..])];
-        self.fs.write(node, handle, 0, (0, 0), &mut Input::new(&segment))
-    }
-}
 
 fn created(parent: NodeId, name: &ferryfs::fuse::Name) -> NewNode<'_> {
     NewNode { parent, name, umask: 0, security: None }
