@@ -83,7 +83,7 @@ impl Machine {
         }
         command.args(["--timeout", &BOOT.as_secs().to_string()]).args(options);
         command.arg("--put").arg(program::path());
-        command.args(["--", include_str!("prelude.sh"), script]);
+        command.arg("--").arg(format!("{}{script}", include_str!("prelude.sh")));
         Machine { guest: Guest(Process::start(command).unwrap()), daemon, other }
     }
 

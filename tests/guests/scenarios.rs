@@ -28,6 +28,8 @@ macro_rules! flavours {
 
 #[path = "dax.rs"]
 mod dax;
+#[path = "demo.rs"]
+mod demo;
 #[path = "migration.rs"]
 mod migration;
 
