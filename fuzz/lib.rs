@@ -1,4 +1,5 @@
 //! The targets of scripts/fuzz.
+#![expect(clippy::unwrap_used, reason = "a fuzzer may")]
 
 #[path = "bodies/mod.rs"]
 pub mod bodies;

@@ -1,5 +1,6 @@
 //! A queue's thread, which sleeps whenever it is not called, and those who want something of it.
 //! Whoever waits for ever is found by loom.
+#![expect(unsafe_code, reason = "a cell of loom says by itself who may not touch it")]
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! What has to hold in whatever order threads take their steps, for the files themselves.
 
-#[path = "../src/vhost/gate.rs"]
-mod gate;
 #[path = "../src/mem/free.rs"]
 mod free;
+#[path = "../src/vhost/gate.rs"]
+mod gate;
 #[path = "../src/mem/slab.rs"]
 pub mod slab;
 #[path = "../src/sync.rs"]
@@ -19,6 +19,7 @@ mod queue {
 }
 
 /// An event as loom can have it.
+#[expect(clippy::unwrap_used, reason = "a proof may")]
 mod event {
     use std::io;
 

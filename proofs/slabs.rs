@@ -1,4 +1,5 @@
 //! A table of ids, and threads that look for the same ones while they go.
+#![expect(unsafe_code, reason = "a cell of loom says by itself who may not touch it")]
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! What deny.toml says of dependencies, of all workspaces, as `cargo deny check` would judge it.
+//! What holds for all three workspaces: what deny.toml says of dependencies, as `cargo deny check`
+//! would judge it, and the lints.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use std::env;
@@ -71,5 +72,21 @@ fn every_dependency_comes_from_crates_io_with_a_version() {
             continue;
         };
         assert_eq!(source, CRATES_IO, "{}", package["id"]);
+    }
+}
+
+#[test]
+fn packages_of_their_own_have_the_lints_of_all_others() {
+    let manifest = include_str!("../Cargo.toml");
+    let (_, lints) = manifest.split_once("[workspace.lints.rust]\n").unwrap();
+    let lints = lints.lines().filter(|line| line.contains(" = "));
+    for lint in lints {
+        for (name, other) in [
+            ("fuzz", include_str!("../fuzz/Cargo.toml")),
+            ("proofs", include_str!("../proofs/Cargo.toml")),
+        ] {
+            let (_, theirs) = other.split_once("[lints.rust]\n").unwrap();
+            assert!(theirs.lines().any(|line| line == lint), "{name} has not {lint}");
+        }
     }
 }

@@ -1,3 +1,4 @@
+//! What libFuzzer gives to `bodies/arguments.rs`.
 #![no_main]
 
 use ferryfs::daemon::arguments;

@@ -1,3 +1,4 @@
+//! What libFuzzer gives to `bodies/chains.rs`.
 #![no_main]
 
 use ferryfs::vhost::chains;

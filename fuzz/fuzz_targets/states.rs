@@ -1,3 +1,4 @@
+//! What libFuzzer gives to `bodies/states.rs`.
 #![no_main]
 
 use ferryfs_fuzz::bodies::states;
