@@ -153,6 +153,18 @@ fn every_folder_is_a_floor() {
 }
 
 #[test]
+fn every_floor_is_described_with_what_it_does_not_know() {
+    let text = include_str!("../ARCHITECTURE.md");
+    assert!(text.lines().count() <= 80);
+    for (floor, _) in FLOORS {
+        let (_, section) = text.split_once(&format!("\n## src/{floor}\n")).unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let says = section.contains(" know") && section.contains(" not ");
+        assert!(says, "ARCHITECTURE.md does not say what {floor} does not know");
+    }
+}
+
+#[test]
 fn carriers_and_file_systems_do_not_know_each_other() {
     for path in ["vhost", "dev"].iter().flat_map(|carrier| sources(&src().join(carrier))) {
         for module in modules(&path, &code(&path)) {
