@@ -15,6 +15,21 @@ mod queue {
     pub(super) struct Setup {
         pub(super) started: bool,
         pub(super) enabled: bool,
+        pub(super) telling: super::telling::Telling,
+    }
+}
+
+/// Nothing is told, so that nothing is to be interrupted.
+mod telling {
+    use std::time::Duration;
+
+    pub(super) const LONG: Duration = Duration::ZERO;
+
+    #[derive(Clone, Default)]
+    pub(super) struct Telling;
+
+    impl Telling {
+        pub(super) fn interrupt(&self) {}
     }
 }
 

@@ -18,6 +18,7 @@ use vhost::{VhostBackend, VhostUserDirtyLogRegion, VringConfigData};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
+use crate::event::Event;
 use crate::memory::{PAGE, Region};
 use crate::queue::{Queue, Watch};
 use crate::ring::Ring;
@@ -296,6 +297,11 @@ impl Guest {
     pub fn set_kick(&mut self, queue: &Queue) -> Result<()> {
         let kick = queue.kick_event().inner();
         self.message(|frontend| frontend.set_vring_kick(queue.index(), kick))
+    }
+
+    /// SET_VRING_ERR of an event for a queue.
+    pub fn set_error(&mut self, index: usize, error: &Event) -> Result<()> {
+        self.message(|frontend| frontend.set_vring_err(index, error.inner()))
     }
 
     /// SET_VRING_ENABLE.

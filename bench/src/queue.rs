@@ -123,6 +123,16 @@ impl Queue {
         Ok(std::mem::replace(&mut self.call, Event::new()?))
     }
 
+    /// Replaces the kick event.
+    pub fn use_kick(&mut self, event: Event) {
+        self.kick = event;
+    }
+
+    /// Replaces the call event.
+    pub fn use_call(&mut self, event: Event) {
+        self.call = event;
+    }
+
     /// Kicks and calls so far.
     #[must_use]
     pub fn counts(&self) -> Counts {

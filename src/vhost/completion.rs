@@ -1,8 +1,5 @@
 //! Giving requests back to the guest, and telling it.
 
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
-
 use super::deferred::Finished;
 use super::memory::Regions;
 use super::queue::Setup;
@@ -61,12 +58,5 @@ pub(super) fn log_writes(
 
 pub(super) fn signal(setup: &Setup) {
     setup.counts.signals.add(1);
-    notify(setup.call.as_ref());
-}
-
-/// A front-end without an event looks by itself.
-pub(super) fn notify(event: Option<&Arc<OwnedFd>>) {
-    if let Some(Err(error)) = event.map(|event| rustix::io::write(event, &1u64.to_ne_bytes())) {
-        log::debug!("Cannot notify the front-end: {error}");
-    }
+    setup.telling.tell(setup.call.as_ref());
 }

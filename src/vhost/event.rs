@@ -1,17 +1,28 @@
 //! Waking a queue's thread.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fs::{AtFlags, FileType, StatxFlags, statx};
+use rustix::io::{ReadWriteFlags, preadv2};
 
 /// An event by which threads of this process wake one of them.
 pub(super) struct Event(OwnedFd);
 
 /// How often a ring is looked at whose front-end gives no event for kicks.
 const LOOK: Duration = Duration::from_millis(1);
+
+/// True if it may be an event: it is of no file system. A file could belong to a server that is
+/// silent, which nothing interrupts; and what is written to it, the daemon's rights would write.
+pub(super) fn may_be_event(file: &File) -> bool {
+    // The server of a file is not asked.
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let stat = statx(file, c"", flags, StatxFlags::TYPE);
+    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Unknown)
+}
 
 impl Event {
     pub(super) fn new() -> io::Result<Self> {
@@ -37,7 +48,8 @@ impl Event {
     }
 
     /// Sleeps until this event, `kick` or `bell`, and takes what has come of the first two. What a
-    /// front-end gives for a kick event may be anything. Returns how often `kick` came.
+    /// front-end gives for a kick event may be another thing that [seems](may_be_event) one.
+    /// Returns how often `kick` came.
     pub(super) fn wait_or(&self, kick: Option<&OwnedFd>, bell: Option<BorrowedFd<'_>>) -> u64 {
         let look = LOOK.try_into().ok();
         let wait = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
@@ -63,8 +75,10 @@ impl Event {
             let _ = rustix::io::read(&self.0, &mut count);
         }
         if let (true, Some(kick)) = (kicked, kick) {
-            match rustix::io::read(kick.as_fd(), &mut count) {
-                Ok(len) if len == count.len() => return u64::from_ne_bytes(count),
+            // Others may have read it since, and then it is up to the front-end who waits for it.
+            let into = &mut [IoSliceMut::new(&mut count)];
+            match preadv2(kick, into, u64::MAX, ReadWriteFlags::NOWAIT) {
+                Ok(8) => return u64::from_ne_bytes(count),
                 Err(rustix::io::Errno::AGAIN) => {}
                 // Not an event: then it may be ready for ever.
                 _ => std::thread::sleep(LOOK),

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vhost::VhostUserMemoryRegionBase;
@@ -15,6 +16,7 @@ use vhost::vhost_user::{Backend, Error, GpuBackend, Result, VhostUserBackendReqH
 use vm_memory::{FileOffset, MmapRegion};
 
 use super::device::{Device, EVENT_IDX, INDIRECT_DESC};
+use super::event::may_be_event;
 use super::log::DirtyLog;
 use super::lost::Foreign;
 use super::memory::{Region, Regions};
@@ -94,6 +96,13 @@ fn map(region: &VhostUserMemoryRegion, file: File) -> Result<Region> {
 
 fn foreign(map: MmapRegion) -> Result<Foreign> {
     Foreign::new(map).ok_or(Error::InvalidOperation("there are too many mappings"))
+}
+
+fn event(file: Option<File>) -> Result<Option<Arc<OwnedFd>>> {
+    match file {
+        Some(file) if !may_be_event(&file) => refused("what it gives for an event is none"),
+        file => Ok(file.map(|file| Arc::new(file.into()))),
+    }
 }
 
 fn refused<T>(why: &'static str) -> Result<T> {
@@ -252,8 +261,9 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
     /// Starts the ring: front-ends need not kick first.
     fn set_vring_kick(&self, index: u8, fd: Option<File>) -> Result<()> {
         let queue = self.queue(index.into())?;
+        let kick = event(fd)?;
         queue.gate.change(|setup| {
-            setup.kick = fd.map(|fd| Arc::new(fd.into()));
+            setup.kick = kick;
             setup.kicks = 0;
             setup.started = true;
         });
@@ -262,13 +272,15 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
 
     fn set_vring_call(&self, index: u8, fd: Option<File>) -> Result<()> {
         let queue = self.queue(index.into())?;
-        queue.gate.change(|setup| setup.call = fd.map(|fd| Arc::new(fd.into())));
+        let event = event(fd)?;
+        queue.gate.change(|setup| setup.call = event);
         Ok(())
     }
 
     fn set_vring_err(&self, index: u8, fd: Option<File>) -> Result<()> {
         let queue = self.queue(index.into())?;
-        queue.gate.change(|setup| setup.error = fd.map(|fd| Arc::new(fd.into())));
+        let event = event(fd)?;
+        queue.gate.change(|setup| setup.error = event);
         Ok(())
     }
 

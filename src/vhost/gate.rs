@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use super::event::Event;
 use super::queue::Setup;
+use super::telling;
 use crate::sync::atomic::AtomicBool;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
@@ -62,7 +63,10 @@ impl Gate {
         state.holds += 1;
         self.ask_for_attention();
         while state.serving {
-            state = self.passed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let waited = self.passed.wait_timeout(state, telling::LONG);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            // The front-end may see to it that the thread tells it something for ever.
+            state.setup.telling.interrupt();
         }
         let changed = change(&mut state.setup);
         state.holds -= 1;

@@ -22,6 +22,7 @@ mod ring;
 mod ring_tests;
 mod server;
 mod state;
+mod telling;
 mod terms;
 mod traffic;
 mod unshared;

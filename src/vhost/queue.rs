@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::bounce;
-use super::completion::{complete, give_back, log_writes, notify, signal};
+use super::completion::{complete, give_back, log_writes, signal};
 use super::deferred::{Away, Finished, WaitingRoom};
 use super::gate::Gate;
 use super::idle::{Idle, Poll};
@@ -15,6 +15,7 @@ use super::lost;
 use super::memory::Kept;
 use super::reads::{Landed, Reads};
 use super::ring::{BadChain, Broken, Ring, RingSetup};
+use super::telling::Telling;
 use super::terms::{CurrentTerms, Terms};
 use super::traffic::QueueCounts;
 use super::unshared::Told;
@@ -36,6 +37,7 @@ pub(super) struct Setup {
     pub(super) started: bool,
     pub(super) enabled: bool,
     pub(super) counts: Arc<QueueCounts>,
+    pub(super) telling: Arc<Telling>,
 }
 
 impl Setup {
@@ -107,9 +109,13 @@ impl Queue {
             let setup = std::mem::take(now);
             let mut next_used = setup.ring.next_used;
             if let Ok(mut ring) = Ring::new(&terms.regions, &ring_setup(&setup, &terms)) {
-                give_back(&terms, &setup, &mut ring, finished);
-                if ring.wants_signal() {
-                    signal(&setup);
+                if !finished.is_empty() {
+                    setup.telling.hurry(|| {
+                        give_back(&terms, &setup, &mut ring, finished);
+                        if ring.wants_signal() {
+                            signal(&setup);
+                        }
+                    });
                 }
                 next_used = ring.position().1;
             }
@@ -119,6 +125,7 @@ impl Queue {
                 error: setup.error,
                 enabled: setup.enabled,
                 counts: setup.counts,
+                telling: setup.telling,
                 ..Setup::default()
             };
             setup.ring.next_avail
@@ -206,7 +213,7 @@ impl Queue {
                         self.index
                     ),
                 }
-                notify(setup.error.as_ref());
+                setup.telling.tell(setup.error.as_ref());
             }
             *self.reads() = reads;
             self.gate.leave(|now| {

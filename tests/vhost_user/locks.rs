@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 
 use ferryfs::fuse::abi::{FileLock, LkIn};
 use ferryfs::fuse::{Errno, Opcode, flags};
-use ferryfs_bench::{Error, Frame, Layout, Queue, ROOT, Request, Result};
+use ferryfs_bench::{Error, Event, Frame, Layout, Queue, ROOT, Request, Result};
 use zerocopy::IntoBytes;
 
 use super::*;
@@ -92,6 +92,17 @@ fn who_waits_for_a_lock_gets_it_and_holds_up_nobody() {
 #[test]
 fn a_queue_that_is_stopped_waits_no_more() {
     let mut waiting = Waiting::new();
+    assert_eq!(waiting.machine.guest.stop(INDEX).unwrap(), 2);
+    assert_eq!(waiting.end_without_lock(), Errno::ENOLCK);
+}
+
+/// Whoever stops it has to tell the guest, whose event has whoever tells it wait.
+#[test]
+fn a_queue_that_is_stopped_waits_no_more_although_its_call_event_is_full() {
+    let mut waiting = Waiting::new();
+    waiting.queue.use_call(Event::full().unwrap());
+    waiting.machine.guest.set_call(&waiting.queue).unwrap();
+    waiting.queue.ring().ask_for_call();
     assert_eq!(waiting.machine.guest.stop(INDEX).unwrap(), 2);
     assert_eq!(waiting.end_without_lock(), Errno::ENOLCK);
 }

@@ -6,6 +6,7 @@ mod cold;
 mod control;
 mod dax;
 mod denied;
+mod events;
 mod files;
 mod hostile;
 mod limits;

@@ -22,18 +22,18 @@ fn soon() -> Instant {
 }
 
 /// A GETATTR of the root.
-fn getattr() -> Request<'static> {
+pub(super) fn getattr() -> Request<'static> {
     const BODY: &[&[u8]] = &[&[0; size_of::<GetattrIn>()]];
     let opcode = Opcode::Getattr as u32;
     Request { opcode, node: ROOT, args: BODY, reply: 104, ..Request::default() }
 }
 
-fn frame(region: &std::sync::Arc<Region>) -> Frame {
+pub(super) fn frame(region: &std::sync::Arc<Region>) -> Frame {
     Frame::new(region, Layout::Linux, (4096, 4096)).unwrap()
 }
 
 /// Makes `count` requests, as many as `depth` at the same time.
-fn flood(queue: &mut Queue, depth: usize, count: u64, mode: Mode) {
+pub(super) fn flood(queue: &mut Queue, depth: usize, count: u64, mode: Mode) {
     let mut frames: Vec<_> = (0..depth).map(|_| frame(&queue.region().clone())).collect();
     // Frames that are free, and for every request in flight its frame and its number.
     let mut free: Vec<_> = (0..depth).collect();
