@@ -232,9 +232,15 @@ impl Guest {
     /// ADD_MEM_REG of new memory.
     pub fn add_memory(&mut self, start: u64, len: usize) -> Result<Arc<Region>> {
         let region = Region::new(start, len)?;
+        self.add_memory_of(&region)?;
+        Ok(region)
+    }
+
+    /// ADD_MEM_REG of memory that is there.
+    pub fn add_memory_of(&mut self, region: &Arc<Region>) -> Result<()> {
         self.message(|frontend| frontend.add_mem_region(&region.info()))?;
         self.memory.push(region.clone());
-        Ok(region)
+        Ok(())
     }
 
     /// REM_MEM_REG.
@@ -265,6 +271,21 @@ impl Guest {
     /// Tells the daemon of a queue, of which `base` requests were taken already, and lets it run.
     pub fn start(&mut self, queue: &Queue, base: u16) -> Result<()> {
         let (index, ring) = (queue.index(), queue.ring());
+        let (kick, call) = (queue.kick_event().inner(), queue.call_event().inner());
+        self.message(|frontend| frontend.set_vring_num(index, ring.size()))?;
+        self.message(|frontend| frontend.set_vring_base(index, base))?;
+        self.set_addr(queue)?;
+        self.message(|frontend| frontend.set_vring_call(index, call))?;
+        self.message(|frontend| frontend.set_vring_kick(index, kick))?;
+        if self.features & Setup::PROTOCOL_FEATURES != 0 {
+            self.enable(index, true)?;
+        }
+        Ok(())
+    }
+
+    /// SET_VRING_ADDR of where a queue's ring is.
+    pub fn set_addr(&mut self, queue: &Queue) -> Result<()> {
+        let ring = queue.ring();
         let user_addr = |addr| ring.region().user_addr(addr);
         let config = VringConfigData {
             queue_max_size: ring.size(),
@@ -275,16 +296,7 @@ impl Guest {
             avail_ring_addr: user_addr(ring.avail_addr()),
             log_addr: None,
         };
-        let (kick, call) = (queue.kick_event().inner(), queue.call_event().inner());
-        self.message(|frontend| frontend.set_vring_num(index, ring.size()))?;
-        self.message(|frontend| frontend.set_vring_base(index, base))?;
-        self.message(|frontend| frontend.set_vring_addr(index, &config))?;
-        self.message(|frontend| frontend.set_vring_call(index, call))?;
-        self.message(|frontend| frontend.set_vring_kick(index, kick))?;
-        if self.features & Setup::PROTOCOL_FEATURES != 0 {
-            self.enable(index, true)?;
-        }
-        Ok(())
+        self.message(|frontend| frontend.set_vring_addr(queue.index(), &config))
     }
 
     /// SET_VRING_CALL of a queue's event.

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod links;
+mod mounts;
 mod names;
 mod races;
 #[path = "../support/mod.rs"]
@@ -59,6 +60,11 @@ struct Premises {
 
 impl Premises {
     fn new(way: &[&str]) -> Self {
+        Self::with(way, |_| {})
+    }
+
+    /// The same, and what `prepare` makes of the folder around the share.
+    fn with(way: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         for dir in ["share", "share/dir", "share/dir/d", "share/empty", "outside", "outside/dir"] {
@@ -83,6 +89,7 @@ impl Premises {
         ] {
             symlink(target, at("share").join(link)).unwrap();
         }
+        prepare(folder.path());
         let daemon = Daemon::start_on(env!("CARGO_BIN_EXE_ferryfs").as_ref(), way, &at("share"));
         let daemon = daemon.unwrap();
         let mut guest = Guest::connect(&daemon.socket(), Setup::default()).unwrap();

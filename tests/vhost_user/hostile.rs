@@ -276,6 +276,29 @@ fn a_request_has_at_most_1024_buffers_on_each_side() {
 }
 
 #[test]
+fn a_chain_may_be_as_long_as_the_longest_ring_and_not_longer() {
+    let mut attacker = Attacker::new(32768);
+    let (r, w) = (attacker.readable(0, 0), attacker.writable(0, 0));
+    let empty = Desc { len: 0, ..r };
+    let filled = |last: &[Desc]| chain([vec![empty; 32768 - last.len()], last.to_vec()].concat());
+    attacker.is_served("all descriptors", &filled(&[r, w]));
+    attacker.is_dropped("all descriptors with a byte each", &{
+        let byte = Desc { len: 1, ..r };
+        chain([vec![byte; 32767], vec![w]].concat())
+    });
+    attacker.is_dropped("all descriptors in a loop", &{
+        let mut descs = filled(&[r, w]);
+        descs[32767].flags |= NEXT;
+        descs
+    });
+    attacker.is_dropped("all descriptors, and one that is not there", &{
+        let mut descs = filled(&[r, w]);
+        (descs[32767].flags, descs[32767].next) = (WRITE | NEXT, 32768);
+        descs
+    });
+}
+
+#[test]
 fn buffers_that_overlap_are_the_guests_own_problem() {
     let mut attacker = Attacker::new(16);
     let (r, w) = (attacker.readable(0, 0), attacker.writable(0, 0));

@@ -406,6 +406,28 @@ fn a_queue_that_was_disabled_takes_no_further_request() {
 }
 
 #[test]
+fn a_ring_can_move_while_it_runs() {
+    for setup in setups() {
+        let mut machine = Machine::with(&[], setup);
+        machine.fs.init(LINUX_6_18).unwrap();
+        let region = machine.guest.memory()[0].clone();
+        let mut queue = machine.guest.new_queue(2, 64, &region).unwrap();
+        machine.guest.start(&queue, 0).unwrap();
+        for round in 1..=10u16 {
+            flood(&mut queue, 3, 7, Mode::Block);
+            let mut moved = machine.guest.new_queue(2, 64, &region).unwrap();
+            moved.reset(7 * round);
+            machine.guest.set_addr(&moved).unwrap();
+            machine.guest.set_call(&moved).unwrap();
+            machine.guest.set_kick(&moved).unwrap();
+            queue = moved;
+        }
+        flood(&mut queue, 3, 7, Mode::Block);
+        assert_eq!(stop_idle(&mut machine.guest, &machine.daemon, 2), 77);
+    }
+}
+
+#[test]
 fn the_call_event_can_change_while_a_queue_runs() {
     let mut machine = Machine::new();
     let mut queue = machine.guest.queue(2).unwrap();

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ferryfs::fuse::abi::InHeader;
 use ferryfs::fuse::{Errno, Opcode};
 use ferryfs_bench::{Error, ROOT};
+use rustix::fs::OFlags;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -348,6 +349,14 @@ fn messages_that_are_anything_at_all_cost_nothing_in_the_end() {
         tempfile::tempfile().unwrap(),
     ];
     files[3].set_len(1 << 20).unwrap();
+    // Whoever reads the first or the third, or writes to the others, waits for ever.
+    let (empty, full) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+    rustix::fs::fcntl_setfl(&full.1, OFlags::NONBLOCK).unwrap();
+    while rustix::io::write(&full.1, &[0; 4096]).is_ok() {}
+    rustix::fs::fcntl_setfl(&full.1, OFlags::empty()).unwrap();
+    let (silent, jammed) = (UnixStream::pair().unwrap(), ferryfs_bench::Event::full().unwrap());
+    let blocking = [empty.0.as_fd(), full.1.as_fd(), silent.0.as_fd(), jammed.as_fd()];
+    let files: Vec<_> = files.iter().map(AsFd::as_fd).chain(blocking).collect();
     let mut dice = Dice(0x0dd_ba11);
     let mut size = None;
     for round in 0..3 {
@@ -363,8 +372,7 @@ fn messages_that_are_anything_at_all_cost_nothing_in_the_end() {
                 let takes_fds = [5, 6, 7, 12, 13, 14, 21, 32, 33, 37, 38, 42].contains(&code);
                 let most = if takes_fds || len == 0 { 4 } else { 1 };
                 let count = usize::try_from(dice.below(most)).unwrap();
-                let fds: Vec<_> = (0..count).map(|_| dice.one_of(&[0, 1, 2, 3])).collect();
-                let fds: Vec<_> = fds.into_iter().map(|at| files[at].as_fd()).collect();
+                let fds: Vec<_> = (0..count).map(|_| dice.one_of(&files)).collect();
                 // The body of a message whose head makes no sense is taken for the next.
                 let known = (1..=44).contains(&code);
                 if !known && len > 0 {
