@@ -71,10 +71,11 @@ impl Region {
 
     fn map(file: Arc<OwnedFd>, offset: u64, start: u64, len: usize) -> Result<Self> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
+        // Huge pages are taken when they are touched, as all others are.
+        let flags = MapFlags::SHARED | MapFlags::NORESERVE;
         // SAFETY: a new mapping, at an address that the kernel chooses.
-        let host = unsafe {
-            rustix::mm::mmap(ptr::null_mut(), len, access, MapFlags::SHARED, &*file, offset)?
-        };
+        let host =
+            unsafe { rustix::mm::mmap(ptr::null_mut(), len, access, flags, &*file, offset)? };
         Ok(Region { start, len, host: host.cast(), file, offset, used: AtomicUsize::new(0) })
     }
 

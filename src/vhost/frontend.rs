@@ -1,7 +1,6 @@
 //! What the front-end asks for, message by message (vhost-user, "Front-end message types").
 
 use std::fs::File;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +12,6 @@ use vhost::vhost_user::message::{
     VhostUserVringAddrFlags, VhostUserVringState,
 };
 use vhost::vhost_user::{Backend, Error, GpuBackend, Result, VhostUserBackendReqHandler};
-use vm_memory::{FileOffset, MmapRegion};
 
 use super::device::{Device, EVENT_IDX, INDIRECT_DESC};
 use super::event::may_be_event;
@@ -90,12 +88,12 @@ impl<F: Filesystem + 'static> Frontend<F> {
 
 /// Maps a region that the front-end describes.
 fn map(region: &VhostUserMemoryRegion, file: File) -> Result<Region> {
-    let map = Arc::new(foreign(region.mmap_region(file)?)?);
-    Ok(Region { guest: region.guest_phys_addr, user: region.user_addr, map })
+    let map = foreign(file, region.mmap_offset, region.memory_size)?;
+    Ok(Region { guest: region.guest_phys_addr, user: region.user_addr, map: Arc::new(map) })
 }
 
-fn foreign(map: MmapRegion) -> Result<Foreign> {
-    Foreign::new(map).ok_or(Error::InvalidOperation("there are too many mappings"))
+fn foreign(file: File, offset: u64, len: u64) -> Result<Foreign> {
+    Foreign::of_file(file, offset, len).map_err(Error::ReqHandlerError)
 }
 
 fn event(file: Option<File>) -> Result<Option<Arc<OwnedFd>>> {
@@ -332,12 +330,9 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
     }
 
     fn set_log_base(&self, log: &VhostUserLog, file: File) -> Result<()> {
-        let size = usize::try_from(log.mmap_size).map_err(|_| Error::InvalidParam)?;
-        let file = FileOffset::new(file, log.mmap_offset);
-        let bits = MmapRegion::from_file(file, size)
-            .map_err(|error| Error::ReqHandlerError(io::Error::other(error)))?;
+        let bits = foreign(file, log.mmap_offset, log.mmap_size)?;
         let mut state = self.state();
-        state.log = Some(Arc::new(DirtyLog::new(foreign(bits)?)));
+        state.log = Some(Arc::new(DirtyLog::new(bits)));
         self.set_logging(&state);
         Ok(())
     }

@@ -5,6 +5,8 @@
 //! on such memory fail by themselves.
 #![expect(unsafe_code, reason = "a signal handler that maps memory")]
 
+use std::fs::File;
+use std::io;
 use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::ptr;
@@ -12,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use libc::{c_int, c_void};
-use vm_memory::MmapRegion;
+use vm_memory::{FileOffset, MmapRegion};
 
 /// A mapping of memory that somebody else may cut off.
 pub(super) struct Foreign {
@@ -28,7 +30,27 @@ impl Foreign {
         let map = map.into();
         Some(Foreign { _listed: Listed::new(map.as_ptr().addr(), map.size())?, map })
     }
+
+    /// So many bytes of a file.
+    ///
+    /// # Errors
+    /// Whatever mapping it gives, or there are too many already.
+    pub(super) fn of_file(file: File, offset: u64, len: u64) -> io::Result<Self> {
+        let stat = rustix::fs::fstatfs(&file)?;
+        // A part of a huge page can neither be replaced nor unmapped, and nobody would be told.
+        let huge = u64::try_from(stat.f_bsize).ok().filter(|_| stat.f_type == HUGETLBFS);
+        if huge.is_some_and(|page| !len.is_multiple_of(page)) {
+            return Err(io::Error::other("it ends within a huge page"));
+        }
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        let map = MmapRegion::from_file(FileOffset::new(file, offset), len);
+        let map = map.map_err(io::Error::other)?;
+        Self::new(map).ok_or_else(|| io::Error::other("there are too many mappings"))
+    }
 }
+
+/// `HUGETLBFS_MAGIC`.
+const HUGETLBFS: rustix::fs::FsWord = 0x9584_58f6;
 
 impl Deref for Foreign {
     type Target = MmapRegion;
@@ -130,16 +152,12 @@ extern "C" fn on_bus_error(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vm_memory::FileOffset;
 
     #[test]
     fn memory_that_is_cut_off_reads_as_zeros() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(8192).unwrap();
-        let map = |file: &std::fs::File| {
-            let file = FileOffset::new(file.try_clone().unwrap(), 0);
-            Foreign::new(MmapRegion::from_file(file, 8192).unwrap()).unwrap()
-        };
+        let map = |file: &File| Foreign::of_file(file.try_clone().unwrap(), 0, 8192).unwrap();
         let (first, second) = (map(&file), map(&file));
         // SAFETY: inside of the mappings.
         let read = |map: &Foreign, at| unsafe { map.as_ptr().add(at).read_volatile() };

@@ -9,6 +9,7 @@ mod denied;
 mod events;
 mod files;
 mod hostile;
+mod huge;
 mod limits;
 mod locks;
 mod migration;
