@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ferryfs::fuse::Errno;
-use ferryfs_bench::{Daemon, Guest, LINUX_6_18, LONG, Process, ROOT, Setup, skip, wait_until};
+use ferryfs_bench::{
+    Daemon, Error, Guest, LINUX_6_18, LONG, Process, ROOT, Setup, skip, wait_until,
+};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use user::User;
 
@@ -156,6 +158,50 @@ fn without_a_sandbox_files_are_opened_by_landlocks_leave_alone() {
     assert!(said(daemon.process(), "Sandbox: none, Landlock, seccomp kill"));
     let handles = start(&["--sandbox", "none", "--inode-file-handles", "never"]);
     assert!(said(handles.process(), "Sandbox: none, Landlock, seccomp kill"));
+}
+
+/// What a guest can still do with what it knew when the host takes that out of the share: open a
+/// file, and make one.
+fn reach(args: &[&str]) -> [Option<Errno>; 2] {
+    let daemon = start(args);
+    let (inside, outside) = (daemon.share().join("dir"), daemon.share().with_extension("moved"));
+    fs::create_dir(&inside).unwrap();
+    fs::write(inside.join("file"), "content").unwrap();
+    let mut guest = serves(&daemon);
+    let mut fs = guest.client(2).unwrap();
+    let dir = fs.lookup(ROOT, "dir").unwrap().nodeid;
+    let file = fs.lookup(dir, "file").unwrap().nodeid;
+    fs.open(file, libc::O_RDWR).unwrap();
+    fs.mkdir(dir, "before", 0o755).unwrap();
+    fs::rename(&inside, &outside).unwrap();
+    let error = |error: Error| match error {
+        Error::Errno(error) => error,
+        other => panic!("{other}"),
+    };
+    let opened = fs.open(file, libc::O_RDWR).err().map(error);
+    let made = fs.mkdir(dir, "after", 0o755).err().map(error);
+    assert_eq!(made.is_none(), outside.join("after").exists());
+    [opened, made]
+}
+
+#[test]
+fn nothing_beyond_the_share_is_opened_or_made_where_there_is_landlock() {
+    let test = "nothing_beyond_the_share_is_opened_or_made_where_there_is_landlock";
+    // In a namespace it is beyond what is mounted there, of which Landlock does not know more.
+    for mode in ["none", "chroot"] {
+        if mode == "chroot" && needs_root(test) {
+            continue;
+        }
+        let args = ["--sandbox", mode, "--inode-file-handles", "never"];
+        if !said(start(&args).process(), ", Landlock,") {
+            skip(test, "the kernel has no Landlock");
+            return;
+        }
+        let refused = Some(Errno::EACCES);
+        assert_eq!(reach(&args), [refused; 2], "{mode}");
+        let args = [&args[..], &["--no-landlock"]].concat();
+        assert_eq!(reach(&args), [None; 2], "{mode}, without Landlock");
+    }
 }
 
 #[test]
