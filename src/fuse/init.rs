@@ -87,6 +87,15 @@ pub(super) fn foreign(agreed: u64, wanted: u64, carrier: &Carrier) -> u64 {
     agreed & !((wanted | OURS | carrier.own | init::INIT_EXT) & !carrier.never)
 }
 
+/// Whether an INIT is answered at all.
+///
+/// # Errors
+/// `EPROTO` for a version that is not spoken.
+pub(super) fn is_spoken(offer: &InitIn) -> Result<()> {
+    let spoken = offer.major == MAJOR && offer.minor >= OLDEST_MINOR;
+    spoken.then_some(()).ok_or(Errno::EPROTO)
+}
+
 /// Answers an INIT: whatever is accepted was offered, is wanted, and suits the carrier.
 ///
 /// # Errors
@@ -97,9 +106,7 @@ pub(super) fn negotiate(
     wanted: u64,
     carrier: &Carrier,
 ) -> Result<(InitOut, Negotiated)> {
-    if offer.major != MAJOR || offer.minor < OLDEST_MINOR {
-        return Err(Errno::EPROTO);
-    }
+    is_spoken(offer)?;
     let mut offered = u64::from(offer.flags);
     match more {
         Some(more) if offered & init::INIT_EXT != 0 => offered |= u64::from(more.flags2) << 32,

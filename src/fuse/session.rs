@@ -289,6 +289,8 @@ impl<F: Filesystem> Session<F> {
 
     fn start(&self, args: &mut Args<'_>, reply: &mut Output<'_>) -> Result<()> {
         let (offer, more) = (args.fixed()?, args.fixed().ok());
+        super::init::is_spoken(&offer)?;
+        // What is wanted depends on what the window can do.
         self.fs.mappings().inspect(|mappings| mappings.begin());
         let (answer, agreed) =
             super::init::negotiate(&offer, more.as_ref(), self.fs.wanted(), &self.carrier)?;

@@ -50,6 +50,18 @@ fn a_session_begins_and_ends_with_an_empty_window() {
 }
 
 #[test]
+fn a_session_that_is_refused_leaves_the_other_its_window() {
+    let mut guest = Windowed::new(Profile::Exact, &[]);
+    let (node, file) = guest.put("file", RANGE);
+    guest.map(node, 0, 0, READ).unwrap();
+    let mapped = guest.window.mapped();
+    assert_eq!(guest.machine.fs.init((26, 0)).unwrap_err(), Errno::EPROTO);
+    assert_eq!(guest.window.mapped(), mapped);
+    guest.is_shown(&file, 0, 0);
+    guest.map(node, 0, RANGE, READ).unwrap();
+}
+
+#[test]
 fn nothing_that_the_front_end_asks_waits_for_a_mapping() {
     for profile in PROFILES {
         let mut guest = Windowed::new(profile, &[]);
