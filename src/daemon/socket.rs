@@ -334,9 +334,9 @@ mod tests {
             assert_eq!(fs::symlink_metadata(&pid).unwrap().file_type(), there);
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
             if there.is_dir() {
-                fs::remove_dir(&pid).unwrap()
+                fs::remove_dir(&pid).unwrap();
             } else {
-                fs::remove_file(&pid).unwrap()
+                fs::remove_file(&pid).unwrap();
             }
         }
     }
