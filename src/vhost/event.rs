@@ -48,9 +48,9 @@ impl Event {
     }
 
     /// Sleeps until this event, `kick` or `bell`, and takes what has come of the first two. What a
-    /// front-end gives for a kick event may be another thing that [seems](may_be_event) one.
-    /// Returns how often `kick` came.
-    pub(super) fn wait_or(&self, kick: Option<&OwnedFd>, bell: Option<BorrowedFd<'_>>) -> u64 {
+    /// front-end gives for a kick event may be another thing that [seems](may_be_event) one. True if
+    /// `kick` came.
+    pub(super) fn wait_or(&self, kick: Option<&OwnedFd>, bell: Option<BorrowedFd<'_>>) -> bool {
         let look = LOOK.try_into().ok();
         let wait = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         let mut waits = [self.0.as_fd(); 3].map(wait);
@@ -65,7 +65,7 @@ impl Event {
         {
             log::error!("Cannot wait for a kick: {error}");
             std::thread::sleep(LOOK);
-            return 0;
+            return false;
         }
         let came = |fd: &PollFd<'_>| fd.revents().contains(PollFlags::IN);
         let (own, kicked) = (came(&waits[0]), kick.is_some() && came(&waits[1]));
@@ -78,7 +78,7 @@ impl Event {
             // Others may have read it since, and then it is up to the front-end who waits for it.
             let into = &mut [IoSliceMut::new(&mut count)];
             match preadv2(kick, into, u64::MAX, ReadWriteFlags::NOWAIT) {
-                Ok(8) => return u64::from_ne_bytes(count),
+                Ok(8) => return true,
                 Err(rustix::io::Errno::AGAIN) => {}
                 // Not an event: then it may be ready for ever.
                 _ => std::thread::sleep(LOOK),
@@ -87,6 +87,6 @@ impl Event {
             // An error or a hang-up of what is no event.
             std::thread::sleep(LOOK);
         }
-        0
+        false
     }
 }

@@ -262,7 +262,6 @@ impl<F: Filesystem + 'static> VhostUserBackendReqHandler for Frontend<F> {
         let kick = event(fd)?;
         queue.gate.change(|setup| {
             setup.kick = kick;
-            setup.kicks = 0;
             setup.started = true;
         });
         queue.serve_by(&self.device.shared).map_err(Error::ReqHandlerError)

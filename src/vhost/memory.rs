@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use vm_memory::FileOffset;
+
 use super::lost::Foreign;
 
 use crate::mem::{Full, Segment, SegmentList};
@@ -102,6 +104,11 @@ impl Regions {
 
     pub(super) fn is_empty(&self) -> bool {
         self.table.is_empty()
+    }
+
+    /// What each region is of, from where on, if it is of a file, and how long it is.
+    pub(super) fn files(&self) -> impl Iterator<Item = (Option<&FileOffset>, u64)> {
+        self.table.iter().map(|region| (region.map.file_offset(), region.len() as u64))
     }
 
     /// The guest's address of a byte of which the front-end gives its own.

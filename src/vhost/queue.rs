@@ -32,20 +32,10 @@ pub(super) struct Setup {
     pub(super) kick: Option<Arc<OwnedFd>>,
     pub(super) call: Option<Arc<OwnedFd>>,
     pub(super) error: Option<Arc<OwnedFd>>,
-    /// How often that came since the ring was started, until there is a request.
-    pub(super) kicks: u64,
     pub(super) started: bool,
     pub(super) enabled: bool,
     pub(super) counts: Arc<QueueCounts>,
     pub(super) telling: Arc<Telling>,
-}
-
-impl Setup {
-    /// True if the same event tells of kicks.
-    fn is_kicked_as(&self, other: &Setup) -> bool {
-        let both = self.kick.as_ref().zip(other.kick.as_ref());
-        both.is_some_and(|(one, other)| Arc::ptr_eq(one, other))
-    }
 }
 
 /// What all queues of a device share.
@@ -219,10 +209,6 @@ impl Queue {
             self.gate.leave(|now| {
                 now.ring.next_avail = setup.ring.next_avail;
                 now.ring.next_used = setup.ring.next_used;
-                // Unless it was started anew meanwhile.
-                if now.is_kicked_as(&setup) {
-                    now.kicks = setup.kicks;
-                }
                 now.started &= served.is_ok();
             });
         }
@@ -244,6 +230,7 @@ impl Queue {
             let mut ring = Ring::new(&terms.regions, &ring_setup(setup, &terms))?;
             let mut buffers = (SegmentList::new(), SegmentList::new());
             ring.refuse_kicks();
+            let mut kicked = false;
             let ended = loop {
                 let begun = ring.position();
                 let mine = (&mut *scratch, reads.as_mut());
@@ -265,12 +252,13 @@ impl Queue {
                 }
                 if ring.ask_for_kick() {
                     lost::report();
-                    shared.told.of_empty(self.index, setup);
+                    if kicked && self.index > 0 && setup.counts.taken.get() == 0 {
+                        shared.told.of_empty(self.index, &terms.regions);
+                    }
                     setup.counts.sleeps.add(1);
                     let bell = reads.and_then(Reads::bell);
                     let sleep = || self.gate.wake.wait_or(setup.kick.as_deref(), bell);
-                    let kicks = if is_slow { sleep() } else { idle.sleep(sleep) };
-                    setup.kicks = setup.kicks.saturating_add(kicks);
+                    kicked |= if is_slow { sleep() } else { idle.sleep(sleep) };
                 }
                 ring.refuse_kicks();
             };
