@@ -248,7 +248,7 @@ impl Passthrough {
     }
 
     /// Reports what close(2) would. On file systems of this host that is nothing, and a guest that
-    /// is told so once never asks again.
+    /// is told so once never asks again, of no file: so none is told who has met a server's.
     pub(super) fn flush_file(&self, node: NodeId, handle: Handle, owner: u64) -> Result<()> {
         let file = self.file(node, handle)?;
         let locks = self.has_agreed(init::POSIX_LOCKS);
@@ -256,7 +256,8 @@ impl Passthrough {
             self.locks.flush(node, owner);
         }
         if self.inodes.get(node)?.mount.is_local {
-            return if locks { Ok(()) } else { Err(Errno::ENOSYS) };
+            let asks_on = locks || self.mounts.has_remote();
+            return if asks_on { Ok(()) } else { Err(Errno::ENOSYS) };
         }
         let copy = self.inodes.open(|| Ok(rustix::io::fcntl_dupfd_cloexec(file.as_fd(), 0)?))?;
         copy.close()

@@ -2,6 +2,7 @@
 //! when the fault ends.
 #![cfg(test)]
 
+mod closing;
 mod descriptors;
 mod far_locks;
 mod faulty;
@@ -10,7 +11,6 @@ mod kills;
 mod roots;
 mod silent;
 mod storage;
-mod unlocking;
 
 use std::fs;
 use std::io::Write;
