@@ -4,6 +4,7 @@
 
 mod creating;
 mod differential;
+mod flags;
 mod host;
 mod life;
 mod locks;
