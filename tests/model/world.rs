@@ -62,6 +62,8 @@ impl World {
     ) -> Self {
         let mut fs = guest.client(1).unwrap();
         fs.init(LINUX_6_18).unwrap();
+        // All files are this user's.
+        fs.caller.uid = rustix::process::geteuid().as_raw();
         let known = BTreeMap::from([(ROOT, Known { node: 1, lookups: 1 })]);
         World {
             steps: 0,
