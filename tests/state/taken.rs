@@ -116,6 +116,39 @@ fn no_id_is_given_out_that_was_given_up_before() {
 }
 
 #[test]
+fn what_the_guest_has_exchanged_is_found_where_it_is() {
+    for (keep, how) in ways() {
+        let place = Place::new();
+        fill(&place);
+        // So few descriptors that neither has one, and each is known by its place alone.
+        let config = Config { descriptors: 24, ..keeping(keep) };
+        let guest = Guest::new(&place.share(), config.clone(), how);
+        let dir = guest.find("dir");
+        let (file, below) = (guest.find("file"), guest.find("dir/below"));
+        let deep = guest.find("dir/below/deep");
+        let handle = guest.open(file, libc::O_RDONLY);
+        let [one, other] = [c"file", c"below"].map(|name| Name::new(name).unwrap());
+        guest
+            .fs()
+            .rename(&by(0), (NodeId::ROOT, one), (dir, other), libc::RENAME_EXCHANGE)
+            .unwrap();
+        for at in 0..64 {
+            fs::write(place.path(&format!("other{at}")), "").unwrap();
+            guest.find(&format!("other{at}"));
+        }
+        let moved = guest.moved(&place.share(), config, how).unwrap();
+        for (node, path) in [(file, "dir/below"), (below, "file"), (deep, "file/deep")] {
+            for on in [&moved, &guest] {
+                let found = on.attr(node).map(|attr| attr.ino);
+                assert_eq!(found, Ok(ino(&place.path(path))), "{keep:?} {how:?}: {path}");
+            }
+            assert_eq!(moved.find(path), node, "{keep:?} {how:?}: {path}");
+        }
+        assert_eq!(moved.read(file, handle).unwrap(), b"content");
+    }
+}
+
+#[test]
 fn what_the_host_has_renamed_is_found_where_it_is() {
     for (keep, how) in ways() {
         let place = Place::new();

@@ -188,3 +188,58 @@ fn a_new_table_of_memory_during_a_migration_is_logged() {
     machine.fs.getattr(ROOT, None).unwrap();
     expect(&log, &machine.fs, &machine.daemon, 16 + 104, "GETATTR");
 }
+
+#[test]
+fn what_fails_during_a_migration_fails_with_its_own_error() {
+    let (mut machine, log) = migrating();
+    machine.put("file", "content");
+    fs::create_dir_all(machine.path("dir/below")).unwrap();
+    machine.put("dir/below/deep", "");
+    let (node, dir) = (machine.find(ROOT, "file"), machine.find(ROOT, "dir"));
+    let below = machine.find(dir, "below");
+    let excl = libc::O_RDWR | libc::O_EXCL;
+    let calls = |fs: &mut Client| {
+        let made = [
+            ("mkdir", fs.mkdir(ROOT, "dir", 0o755).map(drop)),
+            ("mknod", fs.mknod(ROOT, "file", libc::S_IFIFO | 0o600, 0).map(drop)),
+            ("symlink", fs.symlink(ROOT, "file", "target").map(drop)),
+            ("create", fs.create(ROOT, "file", excl, 0o600).map(drop)),
+            ("link", fs.link(node, (dir, "below")).map(drop)),
+            (
+                "rename to what is there",
+                fs.rename2((ROOT, "file"), (dir, "below"), libc::RENAME_NOREPLACE),
+            ),
+        ];
+        let others = [
+            ("unlink", fs.unlink(ROOT, "nothing"), Errno::ENOENT),
+            ("unlink a directory", fs.unlink(ROOT, "dir"), Errno::EISDIR),
+            ("rmdir", fs.rmdir(ROOT, "dir"), Errno::ENOTEMPTY),
+            ("rmdir a file", fs.rmdir(ROOT, "file"), Errno::ENOTDIR),
+            ("rename", fs.rename((ROOT, "nothing"), (dir, "new")), Errno::ENOENT),
+            ("rename into itself", fs.rename((ROOT, "dir"), (below, "new")), Errno::EINVAL),
+            ("rename over others", fs.rename((ROOT, "file"), (ROOT, "dir")), Errno::EISDIR),
+            (
+                "exchange",
+                fs.rename2((ROOT, "file"), (dir, "nothing"), libc::RENAME_EXCHANGE),
+                Errno::ENOENT,
+            ),
+            ("make below a file", fs.mkdir(node, "new", 0o755).map(drop), Errno::ENOTDIR),
+        ];
+        for (what, failed) in made {
+            assert_eq!(failed.unwrap_err(), Errno::EEXIST, "{what}");
+        }
+        for (what, failed, expected) in others {
+            assert_eq!(failed.unwrap_err(), expected, "{what}");
+        }
+    };
+    log_all(&mut machine, true);
+    calls(&mut machine.fs);
+    settle(&machine.daemon);
+    assert_ne!(log.take(), [0; 0]);
+    // It may also come to nothing, with a session that is written down already.
+    let bases = [0, 1].map(|index| machine.guest.stop(index).unwrap());
+    machine.guest.save().unwrap();
+    machine.guest.start(machine.hiprio.queue(), bases[0]).unwrap();
+    machine.guest.start(machine.fs.queue(), bases[1]).unwrap();
+    calls(&mut machine.fs);
+}
