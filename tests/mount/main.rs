@@ -11,6 +11,7 @@ mod locks;
 mod servers;
 mod space;
 mod users;
+mod ways;
 
 use std::fs;
 use std::io::{self, Write};
