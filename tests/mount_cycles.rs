@@ -2,14 +2,17 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 #![expect(unsafe_code, reason = "mallinfo2(3)")]
 
-use ferryfs::dev::{Carriage, End, Mount, MountOptions, Notifier, Registrar, serve};
+use ferryfs::dev::{
+    Carriage, End, Mount, MountOptions, Notifier, PARAMETER, Registrar, Rings, serve,
+};
+use ferryfs::fuse::flags::init;
 use ferryfs::fuse::{Carrier, Session};
 use ferryfs::passthrough::{Cache, Config, Passthrough};
 use ferryfs_bench::{skip, wait_until};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What a process holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,7 +36,26 @@ impl Held {
     }
 }
 
-fn cycle(source: &Path, at: &Path) {
+/// Lets the kernel offer rings, as long as this lives.
+struct Offered(String);
+
+impl Offered {
+    fn new() -> Option<Self> {
+        let before = fs::read_to_string(PARAMETER).ok()?;
+        fs::write(PARAMETER, "Y").ok()?;
+        // Where they may not be used there are none.
+        Rings::new().is_ok().then_some(Offered(before))
+    }
+}
+
+impl Drop for Offered {
+    fn drop(&mut self) {
+        let _ = fs::write(PARAMETER, &self.0);
+    }
+}
+
+/// True if the requests came by rings.
+fn cycle(source: &Path, at: &Path, by_rings: bool) -> bool {
     let options = MountOptions {
         source: "cycles".into(),
         subtype: "ferryfs".into(),
@@ -48,25 +70,32 @@ fn cycle(source: &Path, at: &Path) {
     let registrar = std::thread::spawn(|| registrar.serve());
     share.pass_through(Arc::new(asks), Vec::new());
     let _notifier = Notifier::new(mount.device()).unwrap();
-    let session = Arc::new(Session::new(share, Carrier::DEV));
+    let mut carrier = Carrier::DEV;
+    let rings = by_rings.then(|| Rings::new().unwrap());
+    if by_rings {
+        carrier.own |= init::OVER_IO_URING;
+    }
+    let session = Arc::new(Session::new(share, carrier));
     let was_ready = AtomicBool::new(false);
-    let end = std::thread::scope(|scope| {
+    let (end, came_by_rings) = std::thread::scope(|scope| {
         let server = scope.spawn(|| {
-            let carriage = Carriage { devices: mount.devices(2).unwrap(), rings: None };
+            let carriage = Carriage { devices: mount.devices(2).unwrap(), rings };
             serve(&session, carriage, || was_ready.store(true, Ordering::Relaxed))
         });
         // By a thread that serves nothing.
         fs::write(at.join("file"), "x").unwrap();
         assert_eq!(fs::read(at.join("file")).unwrap(), b"x");
         assert_eq!(fs::read_dir(at).unwrap().count(), 1);
+        let came_by_rings = session.has_agreed(init::OVER_IO_URING);
         mount.detach().unwrap();
-        server.join().unwrap().unwrap()
+        (server.join().unwrap().unwrap(), came_by_rings)
     });
     assert_eq!((end, was_ready.into_inner()), (End::Unmounted, true));
     assert_eq!(session.filesystem().inodes(), 1);
     assert_eq!(session.filesystem().handles(), 0);
     drop(session);
     registrar.join().unwrap();
+    came_by_rings
 }
 
 #[test]
@@ -76,6 +105,13 @@ fn a_thousand_mounts_leave_nothing_behind() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
+    let offered = Offered::new();
+    if offered.is_none() {
+        skip("a_thousand_mounts_leave_nothing_behind", "without rings, which cannot be had");
+    }
+    // In one of ten: a mount has one for each processor that there may ever be.
+    let by_rings = |cycle| offered.is_some() && cycle % 10 == 3;
+    let ringed = AtomicUsize::new(0);
     // Several at a time: the kernel makes each of them wait.
     let cycles = |count| {
         std::thread::scope(|scope| {
@@ -84,7 +120,12 @@ fn a_thousand_mounts_leave_nothing_behind() {
                 let at = folder.path().join(format!("at {place}"));
                 fs::create_dir_all(&source).unwrap();
                 fs::create_dir_all(&at).unwrap();
-                scope.spawn(move || (0..count).for_each(|_| cycle(&source, &at)));
+                let ringed = &ringed;
+                scope.spawn(move || {
+                    let cycles = (0..count).map(|number| cycle(&source, &at, by_rings(number)));
+                    let by_rings = cycles.filter(|by_rings| *by_rings).count();
+                    ringed.fetch_add(by_rings, Ordering::Relaxed);
+                });
             }
         });
     };
@@ -98,4 +139,5 @@ fn a_thousand_mounts_leave_nothing_behind() {
     assert!(after.descriptors <= before.descriptors, "{before:?} {after:?}");
     let grown = after.allocated.saturating_sub(before.allocated);
     assert!(grown < 100_000, "{grown} bytes more after 1000 mounts");
+    assert_eq!(ringed.into_inner() > 0, offered.is_some());
 }
