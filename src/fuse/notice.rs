@@ -10,6 +10,10 @@ use super::filesystem::NodeId;
 
 /// What somebody else has changed. What is not in the other side's cache is `ENOENT`, which is
 /// as good.
+///
+/// What else the protocol has is not here: a deletion names the child by its nodeid, and we have
+/// none of a parent and a name; requests are sent again for a server that takes a connection over,
+/// whose nodeids would be unknown to ours; and nobody here has content to store or to take back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice<'a> {
     /// Attributes are not what they were.
