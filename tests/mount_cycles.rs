@@ -11,8 +11,8 @@ use ferryfs::passthrough::{Cache, Config, Passthrough};
 use ferryfs_bench::{skip, wait_until};
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a process holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,15 +36,18 @@ impl Held {
     }
 }
 
-/// Lets the kernel offer rings, as long as this lives.
-struct Offered(String);
+/// Lets the kernel offer rings, as long as this lives; nobody else changes that meanwhile.
+struct Offered(String, #[expect(dead_code, reason = "held")] MutexGuard<'static, ()>);
+
+static TURN: Mutex<()> = Mutex::new(());
 
 impl Offered {
     fn new() -> Option<Self> {
-        let before = fs::read_to_string(PARAMETER).ok()?;
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let offered = Offered(fs::read_to_string(PARAMETER).ok()?, turn);
         fs::write(PARAMETER, "Y").ok()?;
         // Where they may not be used there are none.
-        Rings::new().is_ok().then_some(Offered(before))
+        Rings::new().is_ok().then_some(offered)
     }
 }
 
@@ -54,8 +57,7 @@ impl Drop for Offered {
     }
 }
 
-/// True if the requests came by rings.
-fn cycle(source: &Path, at: &Path, by_rings: bool) -> bool {
+fn mount(at: &Path) -> Mount {
     let options = MountOptions {
         source: "cycles".into(),
         subtype: "ferryfs".into(),
@@ -64,8 +66,13 @@ fn cycle(source: &Path, at: &Path, by_rings: bool) -> bool {
         auto_unmount: false,
         attributes: Vec::new(),
     };
+    Mount::new(at, &options).unwrap()
+}
+
+/// True if the requests came by rings.
+fn cycle(source: &Path, at: &Path, by_rings: bool) -> bool {
     let mut share = Passthrough::new(source, Config::new(Cache::Auto)).unwrap();
-    let mount = Mount::new(at, &options).unwrap();
+    let mount = mount(at);
     let (registrar, asks) = Registrar::new(&mount, 10).unwrap();
     let registrar = std::thread::spawn(|| registrar.serve());
     share.pass_through(Arc::new(asks), Vec::new());
@@ -140,4 +147,43 @@ fn a_thousand_mounts_leave_nothing_behind() {
     let grown = after.allocated.saturating_sub(before.allocated);
     assert!(grown < 100_000, "{grown} bytes more after 1000 mounts");
     assert_eq!(ringed.into_inner() > 0, offered.is_some());
+}
+
+#[test]
+fn rings_that_the_kernel_does_not_take_after_all_are_done_without() {
+    let test = "rings_that_the_kernel_does_not_take_after_all_are_done_without";
+    if !rustix::process::geteuid().is_root() || !Path::new("/dev/fuse").exists() {
+        skip(test, "mounting needs root");
+        return;
+    }
+    let Some(_offered) = Offered::new() else {
+        skip(test, "there are no rings to be had");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (source, at) = (folder.path().join("source"), folder.path().join("at"));
+    fs::create_dir(&source).unwrap();
+    fs::create_dir(&at).unwrap();
+    let share = Passthrough::new(&source, Config::new(Cache::Auto)).unwrap();
+    let carrier = Carrier { own: Carrier::DEV.own | init::OVER_IO_URING, ..Carrier::DEV };
+    let session = Arc::new(Session::new(share, carrier));
+    let rings = Some(Rings::new().unwrap());
+    // Offered as it is mounted, and no more when that is agreed on.
+    let mount = mount(&at);
+    fs::write(PARAMETER, "N").unwrap();
+    let end = std::thread::scope(|scope| {
+        let server = scope.spawn(|| {
+            let carriage = Carriage { devices: mount.devices(2).unwrap(), rings };
+            serve(&session, carriage, || {})
+        });
+        for round in 0..20 {
+            let file = at.join(format!("file {round}"));
+            fs::write(&file, "x").unwrap();
+            assert_eq!(fs::read(&file).unwrap(), b"x");
+        }
+        assert!(session.has_agreed(init::OVER_IO_URING));
+        mount.detach().unwrap();
+        server.join().unwrap().unwrap()
+    });
+    assert_eq!(end, End::Unmounted);
 }
