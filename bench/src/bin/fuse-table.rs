@@ -169,10 +169,10 @@ fn print(name: &str, unit: &str, figures: &[f64]) -> io::Result<()> {
     writeln!(io::stdout(), "{line}")
 }
 
-fn header(columns: &[Column]) -> io::Result<()> {
+fn header<'a>(columns: impl IntoIterator<Item = &'a str>) -> io::Result<()> {
     let mut line = format!("{:<35} {:<7}", "", "");
-    for column in columns {
-        line += &format!(" {:>12}", column.name);
+    for name in columns {
+        line += &format!(" {name:>12}");
     }
     writeln!(io::stdout(), "{line}")
 }
@@ -203,8 +203,67 @@ fn rounds<const N: usize>(
         .collect())
 }
 
+/// Something that is done in the source of a mount, again and again.
+#[derive(Clone, Copy)]
+enum Change {
+    /// Other bytes in a file, of which there are as many.
+    Content,
+    /// A name that was not there.
+    Name,
+}
+
+/// How long the mount may take to show a change: less is promised.
+const SEEN: Duration = Duration::from_secs(10);
+
+/// Milliseconds until the folder `at` shows what is done in `host`, which is the same one: half of
+/// the changes are seen within the first figure, all within the second.
+fn seen(change: Change, (host, at): (&Path, &Path), changes: usize) -> io::Result<[f64; 2]> {
+    let mut samples = Vec::new();
+    for number in 0..changes {
+        let content = format!("{number:08}");
+        let name = match change {
+            Change::Content => "file".into(),
+            Change::Name => format!("name {number}"),
+        };
+        // Looked at before, so that what is remembered is in the way.
+        let _ = fs::read(at.join(&name));
+        // What is seen together is told of together: each is to be alone.
+        std::thread::sleep(Duration::from_millis(30));
+        let options = &mut OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).open(host.join(&name))?;
+        let started = Instant::now();
+        file.write_all_at(content.as_bytes(), 0)?;
+        while !fs::read(at.join(&name)).is_ok_and(|seen| seen == content.as_bytes()) {
+            if started.elapsed() > SEEN {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        samples.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    samples.sort_by(f64::total_cmp);
+    let last = samples.last().copied().unwrap_or_default();
+    Ok([samples.get(samples.len() / 2).copied().unwrap_or_default(), last])
+}
+
+/// The rows of changes by others, in folders that lie one in another.
+fn watched(columns: &[Column], changes: usize) -> io::Result<()> {
+    let [host, mount] = columns else { return Err(io::ErrorKind::InvalidInput.into()) };
+    for depth in [1, 20] {
+        let below: PathBuf = (0..depth).map(|level| format!("level {level}")).collect();
+        fs::create_dir_all(host.folder.join(&below))?;
+        for (change, name) in [(Change::Content, "content"), (Change::Name, "a new name")] {
+            let folders = (host.folder.join(&below), mount.folder.join(&below));
+            let figures = seen(change, (&folders.0, &folders.1), changes)?;
+            print(&format!("{name}, depth {depth}"), "ms", &figures)?;
+        }
+    }
+    Ok(())
+}
+
 fn main() -> io::Result<()> {
-    let usage = "usage: fuse-table data|metadata ROUNDS NAME=FOLDER...";
+    let usage = "usage: fuse-table data|metadata ROUNDS NAME=FOLDER...\n\
+                 usage: fuse-table watch CHANGES NAME=SOURCE NAME=MOUNTPOINT";
     let bad = || io::Error::new(io::ErrorKind::InvalidInput, usage);
     let mut args = std::env::args().skip(1);
     let what = args.next().ok_or_else(bad)?;
@@ -216,7 +275,11 @@ fn main() -> io::Result<()> {
         })
         .collect::<Option<_>>()
         .ok_or_else(bad)?;
-    header(&columns)?;
+    if what == "watch" {
+        header(["median", "maximum"])?;
+        return watched(&columns, times);
+    }
+    header(columns.iter().map(|column| &*column.name))?;
     match &*what {
         "data" => {
             for column in &columns {
