@@ -1,13 +1,14 @@
 //! Waking a queue's thread.
 
 use std::fs::File;
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::{AtFlags, FileType, StatxFlags, statx};
-use rustix::io::{ReadWriteFlags, preadv2};
+
+use super::telling::Telling;
 
 /// An event by which threads of this process wake one of them.
 pub(super) struct Event(OwnedFd);
@@ -50,7 +51,11 @@ impl Event {
     /// Sleeps until this event, `kick` or `bell`, and takes what has come of the first two. What a
     /// front-end gives for a kick event may be another thing that [seems](may_be_event) one. True if
     /// `kick` came.
-    pub(super) fn wait_or(&self, kick: Option<&OwnedFd>, bell: Option<BorrowedFd<'_>>) -> bool {
+    pub(super) fn wait_or(
+        &self,
+        (kick, telling): (Option<&OwnedFd>, &Telling),
+        bell: Option<BorrowedFd<'_>>,
+    ) -> bool {
         let look = LOOK.try_into().ok();
         let wait = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         let mut waits = [self.0.as_fd(); 3].map(wait);
@@ -70,19 +75,15 @@ impl Event {
         let came = |fd: &PollFd<'_>| fd.revents().contains(PollFlags::IN);
         let (own, kicked) = (came(&waits[0]), kick.is_some() && came(&waits[1]));
         let rang = bell.is_some() && came(&waits[count - 1]);
-        let mut count = [0; 8];
         if own {
-            let _ = rustix::io::read(&self.0, &mut count);
+            let _ = rustix::io::read(&self.0, &mut [0; 8]);
         }
         if let (true, Some(kick)) = (kicked, kick) {
-            // Others may have read it since, and then it is up to the front-end who waits for it.
-            let into = &mut [IoSliceMut::new(&mut count)];
-            match preadv2(kick, into, u64::MAX, ReadWriteFlags::NOWAIT) {
-                Ok(8) => return true,
-                Err(rustix::io::Errno::AGAIN) => {}
-                // Not an event: then it may be ready for ever.
-                _ => std::thread::sleep(LOOK),
+            if telling.hear(kick) {
+                return true;
             }
+            // Not an event: then it may be ready for ever.
+            std::thread::sleep(LOOK);
         } else if !own && !rang && kick.is_some() {
             // An error or a hang-up of what is no event.
             std::thread::sleep(LOOK);

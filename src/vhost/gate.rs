@@ -65,7 +65,7 @@ impl Gate {
         while state.serving {
             let waited = self.passed.wait_timeout(state, telling::LONG);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            // The front-end may see to it that the thread tells it something for ever.
+            // The front-end may see to it that the thread tells it something, or listens, for ever.
             state.setup.telling.interrupt();
         }
         let changed = change(&mut state.setup);

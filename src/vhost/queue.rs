@@ -257,7 +257,8 @@ impl Queue {
                     }
                     setup.counts.sleeps.add(1);
                     let bell = reads.and_then(Reads::bell);
-                    let sleep = || self.gate.wake.wait_or(setup.kick.as_deref(), bell);
+                    let kick = (setup.kick.as_deref(), &*setup.telling);
+                    let sleep = || self.gate.wake.wait_or(kick, bell);
                     kicked |= if is_slow { sleep() } else { idle.sleep(sleep) };
                 }
                 ring.refuse_kicks();

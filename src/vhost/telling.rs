@@ -1,25 +1,28 @@
-//! Telling the front-end something by an event of its own.
+//! Telling the front-end something by an event of its own, and being told.
 //!
-//! Whether a write waits while the event is full is for the front-end to choose, and to change at
-//! any time: to ask first would cost a system call each time and prove nothing. So it may wait,
-//! and who cannot wait for that has a signal interrupt it.
+//! Whether a write waits while the event is full, and a read while somebody else has read it, is for
+//! the front-end to choose, and to change at any time: to ask first would cost a system call each
+//! time and prove nothing. So they may wait, and who cannot wait for that has a signal interrupt
+//! them.
 #![expect(unsafe_code, reason = "a signal that interrupts a system call")]
 
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Once};
 use std::thread;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 /// Ignored where nobody handles it, so that one that comes late does no harm.
 const SIGNAL: libc::c_int = libc::SIGURG;
 
-/// How long a thread may tell something that another one waits for.
+/// How long a thread may do that while another one waits for it.
 pub(super) const LONG: Duration = Duration::from_millis(10);
 
-/// Whether something is being told.
+/// Whether something is being told or heard.
 #[derive(Default)]
 pub(super) struct Telling {
     /// The thread that does it; 0 is none.
@@ -30,15 +33,28 @@ impl Telling {
     /// A front-end without an event looks by itself.
     pub(super) fn tell(&self, event: Option<&Arc<OwnedFd>>) {
         let Some(event) = event else { return };
-        self.thread.store(THIS.with(|id| *id), Ordering::Relaxed);
-        let told = rustix::io::write(event, &1u64.to_ne_bytes());
-        self.thread.store(0, Ordering::Relaxed);
-        if let Err(error) = told {
+        if let Err(error) = self.meet(|| rustix::io::write(event, &1u64.to_ne_bytes())) {
             log::debug!("Cannot notify the front-end: {error}");
         }
     }
 
-    /// Interrupts who tells something, if anybody does. It may come too early or too late: who has
+    /// Takes what the front-end has told by an event; false if that is none.
+    pub(super) fn hear(&self, event: impl AsFd) -> bool {
+        let mut count = [0; 8];
+        match self.meet(|| rustix::io::read(event, &mut count)) {
+            Err(Errno::AGAIN | Errno::INTR) => true,
+            heard => heard == Ok(count.len()),
+        }
+    }
+
+    fn meet<R>(&self, call: impl FnOnce() -> R) -> R {
+        self.thread.store(THIS.with(|id| *id), Ordering::Relaxed);
+        let result = call();
+        self.thread.store(0, Ordering::Relaxed);
+        result
+    }
+
+    /// Interrupts who tells or hears something, if anybody does. It may come too early or too late: who has
     /// to wait does this again and again.
     pub(super) fn interrupt(&self) {
         let thread = self.thread.load(Ordering::Relaxed);
