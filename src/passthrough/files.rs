@@ -194,8 +194,8 @@ impl Passthrough {
         let is_remote = || {
             self.mounts.has_remote()
                 && match opcode {
-                    // Of all that is shared.
-                    Opcode::Syncfs => true,
+                    // Of all that is shared, or open.
+                    Opcode::Syncfs | Opcode::Init | Opcode::Destroy => true,
                     _ => self.inodes.get(node).is_ok_and(|inode| !inode.mount.is_local),
                 }
         };

@@ -136,6 +136,10 @@ impl Filesystem for Faulty {
         self.check()
     }
 
+    fn flush(&self, _: NodeId, _: Handle, _: u64) -> Result<()> {
+        self.check()
+    }
+
     fn release(&self, _: NodeId, _: Handle, _: bool) -> Result<()> {
         Ok(())
     }

@@ -250,6 +250,41 @@ fn a_server_that_dies_fails_what_waits_for_it_and_may_come_back() {
     assert_eq!(machine.fs.read(far, fh, 0, 100).unwrap(), b"far away");
 }
 
+/// Sessions that begin and end close what is open at the server, which takes as long as that.
+#[test]
+fn a_session_that_a_silent_server_does_not_let_end_holds_up_no_queue() {
+    if cannot_serve("failing_host::silent::session") {
+        return;
+    }
+    for opcode in [Opcode::Destroy, Opcode::Init] {
+        let place = Place::new();
+        let share = place.dir("share");
+        let server = Served::at(&place.dir("share/remote"));
+        let mut machine = Machine::new(&share, &[]);
+        let remote = machine.find(ROOT, "remote");
+        let far = machine.find(remote, "file");
+        machine.fs.open(far, libc::O_RDWR).unwrap();
+        server.fail_with(SILENCE);
+        let mut line = Line::new(&mut machine, 3);
+        let (minor, flags) = LINUX_6_18;
+        let flags = flags & u64::from(u32::MAX);
+        let offer = [7, minor, 128 << 10, u32::try_from(flags).unwrap()];
+        let args = if opcode == Opcode::Init { offer.as_bytes() } else { &[] };
+        line.send(opcode, 0, args, 64);
+        // Whatever it is told: the queue goes on.
+        line.getattr(ROOT);
+        let (head, ..) = *line.sent.last().unwrap();
+        let first = line.queue.wait(Instant::now() + LONG);
+        // Whatever was found: the daemon could not end either.
+        server.fail_with(0);
+        assert_eq!(first.unwrap().head, head, "{opcode:?}");
+        line.sent.pop();
+        line.expect_rest(|error| error == 0);
+        machine.fs.init(LINUX_6_18).unwrap();
+        machine.fs.getattr(ROOT, None).unwrap();
+    }
+}
+
 #[test]
 fn a_silent_server_does_not_keep_the_daemon_from_ending() {
     if cannot_serve("failing_host::silent::ending") {
