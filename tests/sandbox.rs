@@ -220,6 +220,53 @@ fn auto_takes_the_best_and_says_which() {
     assert!(said(daemon.process(), "Sandbox: namespace,"), "{}", daemon.process().stderr());
 }
 
+/// In a user namespace there may be no namespaces of mounts, by its own limit.
+#[test]
+fn auto_does_without_what_cannot_be_had_and_says_why() {
+    let test = "auto_does_without_what_cannot_be_had_and_says_why";
+    let folder = tempfile::tempdir().unwrap();
+    let (share, socket) = (folder.path().join("share"), folder.path().join("sock"));
+    fs::create_dir(&share).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c"]);
+    command.arg("echo 0 > /proc/sys/user/max_mnt_namespaces || exit 77; exec \"$@\"");
+    let mut limited = Command::new("unshare");
+    limited.args(command.get_args()).args(["sh", "true"]);
+    if !limited.output().is_ok_and(|done| done.status.success()) {
+        skip(test, "a user namespace cannot be limited here");
+        return;
+    }
+    command.arg("sh").arg(ferryfs()).args(["--sandbox", "auto"]);
+    command.arg("--shared-dir").arg(&share).arg("--socket-path").arg(&socket);
+    let process = Process::start(command).unwrap();
+    process.wait_for_line("Waiting for", LONG).unwrap();
+    let _guest = serves_at(&socket, &share);
+    assert!(said(&process, "The sandbox cannot be namespace: "), "{}", process.stderr());
+    assert!(said(&process, "Sandbox: chroot, "), "{}", process.stderr());
+    assert!(!own(&process, "mnt"));
+}
+
+#[test]
+fn groups_that_cannot_be_dropped_are_named_in_the_log() {
+    let Some(user) = User::find("groups_that_cannot_be_dropped_are_named_in_the_log") else {
+        return;
+    };
+    let (share, socket) = (user.path("share"), user.path("sock"));
+    for (mode, groups) in
+        [("none", "--groups=7,8"), ("none", "--clear-groups"), ("namespace", "--groups=7,8")]
+    {
+        let mut command = Command::new("setpriv");
+        command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.gid));
+        command.arg(groups).arg(user.path("ferryfs")).args(["--sandbox", mode]);
+        command.arg("--shared-dir").arg(&share).arg("--socket-path").arg(&socket);
+        let process = Process::start(command).unwrap();
+        process.wait_for_line("Waiting for", LONG).unwrap();
+        let keeps = !status(&process, "Groups").is_empty();
+        assert_eq!(said(&process, "supplementary groups"), keeps, "{mode}: {}", process.stderr());
+        assert_eq!(keeps, groups != "--clear-groups", "{mode}");
+    }
+}
+
 #[test]
 fn leaked_descriptors_do_not_get_in() {
     let folder = tempfile::tempdir().unwrap();

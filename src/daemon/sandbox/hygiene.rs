@@ -6,7 +6,7 @@ use std::panic::PanicHookInfo;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::process::{Signal, set_parent_process_death_signal, umask};
+use rustix::process::{Signal, getgroups, set_parent_process_death_signal, umask};
 use rustix::thread::{CapabilitySet, capabilities, set_no_new_privs, set_thread_groups};
 
 /// Puts right what does not depend on the kind of sandbox. Only one thread is running.
@@ -60,13 +60,16 @@ fn close_leaked() -> io::Result<()> {
 
 /// Drops supplementary groups, unless this user has no right to.
 pub(super) fn drop_groups() -> io::Result<()> {
-    if !capabilities(None)?.effective.contains(CapabilitySet::SETGID) {
-        return Ok(());
-    }
-    match set_thread_groups(&[]) {
-        // A user namespace that its user has made alone: groups must stay as they are.
-        Ok(()) | Err(Errno::PERM) => Ok(()),
-        Err(error) => Err(error.into()),
+    let may = capabilities(None)?.effective.contains(CapabilitySet::SETGID);
+    let dropped = if may { set_thread_groups(&[]) } else { Err(Errno::PERM) };
+    match dropped {
+        // Also in a user namespace that its user has made alone.
+        Err(Errno::PERM) if getgroups()?.is_empty() => Ok(()),
+        Err(Errno::PERM) => {
+            log::info!("The daemon keeps its user's supplementary groups: it may not drop them");
+            Ok(())
+        }
+        dropped => Ok(dropped?),
     }
 }
 
@@ -74,4 +77,63 @@ pub(super) fn drop_groups() -> io::Result<()> {
 /// undoes this.
 pub(super) fn end_with_parent() -> io::Result<()> {
     Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::Command;
+
+    use super::*;
+
+    struct ToStderr;
+
+    impl log::Log for ToStderr {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, record: &log::Record<'_>) {
+            // Past the harness, which keeps what others print.
+            let _ = writeln!(io::stderr(), "{}: {}", record.level(), record.args());
+        }
+
+        fn flush(&self) {}
+    }
+
+    /// What a test runs in a process of its own.
+    #[test]
+    fn victim() {
+        if std::env::var_os("FERRYFS_PANICS").is_none() {
+            return;
+        }
+        log::set_logger(&ToStderr).unwrap();
+        log::set_max_level(log::LevelFilter::Info);
+        clean().unwrap();
+        let work = || {
+            for text in ["a literal".to_owned(), format!("{} formatted", 1)] {
+                assert!(std::panic::catch_unwind(|| panic!("{text}")).is_err());
+            }
+            assert!(std::panic::catch_unwind(|| panic!("static")).is_err());
+            assert!(std::panic::catch_unwind(|| std::panic::panic_any(7)).is_err());
+        };
+        let thread = std::thread::Builder::new().name("queue 7".into()).spawn(work);
+        thread.unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn a_panic_that_is_caught_is_in_the_log() {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "daemon::sandbox::hygiene::tests::victim", "--nocapture"]);
+        let output = command.env("FERRYFS_PANICS", "1").output().unwrap();
+        assert!(output.status.success());
+        let said = String::from_utf8(output.stderr).unwrap();
+        let start = "ERROR: This is a bug, please report it: thread \"queue 7\" panicked at ";
+        let lines: Vec<_> = said.lines().filter_map(|line| line.strip_prefix(start)).collect();
+        let ends = [": a literal", ": 1 formatted", ": static", ": ?"];
+        assert_eq!(lines.len(), ends.len(), "{said}");
+        for (line, end) in lines.iter().zip(ends) {
+            assert!(line.starts_with(file!()) && line.ends_with(end), "{line}");
+        }
+    }
 }
