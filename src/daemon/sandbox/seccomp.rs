@@ -128,6 +128,12 @@ mod tests {
             "chroot" => drop(rustix::process::chroot("/")),
             "prctl" => drop(call(libc::SYS_prctl, libc::PR_SET_DUMPABLE.into())),
             "ioctl" => drop(call(libc::SYS_ioctl, 0)),
+            "newer" => {
+                for number in NOT_THERE {
+                    assert_eq!(call(*number, 0), -1);
+                    assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::ENOSYS));
+                }
+            }
             "bpf" => drop(call(libc::SYS_bpf, 0)),
             "code" => {
                 let (len, rwx) = (4096, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
@@ -158,6 +164,13 @@ mod tests {
         for case in ["socket", "tgkill", "code"] {
             assert_eq!(run(case, "log").code(), Some(0), "{case}");
             assert_eq!(run(case, "none").code(), Some(0), "{case}");
+        }
+    }
+
+    #[test]
+    fn calls_that_libraries_can_do_without_are_not_there() {
+        for action in ["kill", "log"] {
+            assert_eq!(run("newer", action).code(), Some(0), "{action}");
         }
     }
 

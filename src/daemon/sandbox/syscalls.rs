@@ -176,10 +176,14 @@ pub(super) const HERE: &[(c_long, Rule)] =
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) const HERE: &[(c_long, Rule)] = &[];
 
-/// `fchmodat2` and the calls by which extended attributes are reached from a descriptor, which
-/// are newer than libc's lists, and calls that libraries try and can do without: they are told
-/// that this kernel does not have them.
+/// Calls that libraries try, or may come to try, and can do without: they are told that this kernel
+/// does not have them. Those that are newer than libc's lists have the same number everywhere.
 pub(super) const NOT_THERE: &[c_long] = &[
+    452, // fchmodat2
+    463, // setxattrat
+    464, // getxattrat
+    465, // listxattrat
+    466, // removexattrat
     // Its flags are in memory, out of the filter's sight; clone(2) is used instead.
     libc::SYS_clone3,
 ];
