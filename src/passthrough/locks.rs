@@ -49,6 +49,8 @@ struct Owner {
 
 struct Locked {
     file: Fd,
+    /// The guest's process.
+    pid: u32,
     /// Held while the file's locks are changed, so that they are what is written here.
     ranges: Mutex<Ranges>,
 }
@@ -63,10 +65,21 @@ impl Locks {
     }
 
     /// Makes an owner who locks through `file`, unless somebody was faster.
-    fn add(&self, key: Key, file: Fd) -> Arc<Locked> {
+    fn add(&self, key: Key, file: Fd, pid: u32) -> Arc<Locked> {
         let ranges = Mutex::new(Ranges::new(&self.ranges));
-        let new = Owner { locked: Arc::new(Locked { file, ranges }), handles: Vec::new() };
+        let new = Owner { locked: Arc::new(Locked { file, pid, ranges }), handles: Vec::new() };
         self.owners().entry(key).or_insert(new).locked.clone()
+    }
+
+    /// The guest's process that has such a lock on this byte, besides the one that asks; none if it
+    /// is not one of the guest's, or is just changing its locks.
+    fn pid_of(&self, (node, asks): Key, at: u64, kind: i32) -> Option<u32> {
+        let owners = self.owners();
+        let mut others = owners.iter().filter(|((of, who), _)| *of == node && *who != asks);
+        others.find_map(|(_, Owner { locked, .. })| {
+            let holds = locked.ranges.try_lock().is_ok_and(|ranges| ranges.has(at, kind));
+            holds.then_some(locked.pid)
+        })
     }
 
     /// Calls `with` on an owner, unless it has gone, and perhaps another has come in its place.
@@ -134,7 +147,10 @@ impl Passthrough {
             let file = self.lock_file(node)?;
             sys::lock(file.as_fd(), libc::F_OFD_GETLK, &mut range)?;
         }
-        Ok(to_guest(&range))
+        // Nobody, where nothing is locked.
+        let (key, at) = ((node, lock.owner), range.l_start.cast_unsigned());
+        let pid = self.locks.pid_of(key, at, range.l_type.into());
+        Ok(FileLock { pid: pid.unwrap_or(0), ..to_guest(&range) })
     }
 
     pub(super) fn set_lock(&self, node: NodeId, handle: Handle, lock: &Lock) -> Result<()> {
@@ -152,7 +168,7 @@ impl Passthrough {
             let owner = match self.locks.find(key) {
                 Some(owner) => owner,
                 None if kind == libc::F_UNLCK => return Ok(()),
-                None => self.locks.add(key, self.lock_file(node)?),
+                None => self.locks.add(key, self.lock_file(node)?, lock.range.pid),
             };
             // Who held it before us may have been the last who needed it.
             if let Some(set) = self.set_lock_of(key, &owner, handle, (lock, range)) {
@@ -235,7 +251,7 @@ fn to_host(range: &FileLock) -> Result<libc::flock64> {
     Ok(libc::flock64 { l_type: kind, l_whence: whence, l_start: start, l_len: len, l_pid: 0 })
 }
 
-/// Who holds it is a process of the host, which the guest does not know.
+/// Who holds it may be a process of the host, which the guest does not know.
 fn to_guest(range: &libc::flock64) -> FileLock {
     let start = range.l_start.cast_unsigned();
     let end = match range.l_len {

@@ -36,6 +36,12 @@ impl Ranges {
         self.list.is_empty()
     }
 
+    /// True if this byte has a lock of this kind.
+    pub(super) fn has(&self, at: u64, kind: i32) -> bool {
+        let is_there = |range: &Range| (range.start..=range.end).contains(&at);
+        self.list.iter().any(|range| range.kind == kind && is_there(range))
+    }
+
     /// What locking, or unlocking, `new` will change.
     ///
     /// # Errors
