@@ -47,7 +47,7 @@ impl Offered {
         let offered = Offered(fs::read_to_string(PARAMETER).ok()?, turn);
         fs::write(PARAMETER, "Y").ok()?;
         // Where they may not be used there are none.
-        Rings::new().is_ok().then_some(offered)
+        Rings::new(false).is_ok().then_some(offered)
     }
 }
 
@@ -78,7 +78,7 @@ fn cycle(source: &Path, at: &Path, by_rings: bool) -> bool {
     share.pass_through(Arc::new(asks), Vec::new());
     let _notifier = Notifier::new(mount.device()).unwrap();
     let mut carrier = Carrier::DEV;
-    let rings = by_rings.then(|| Rings::new().unwrap());
+    let rings = by_rings.then(|| Rings::new(false).unwrap());
     if by_rings {
         carrier.own |= init::OVER_IO_URING;
     }
@@ -167,7 +167,7 @@ fn rings_that_the_kernel_does_not_take_after_all_are_done_without() {
     let share = Passthrough::new(&source, Config::new(Cache::Auto)).unwrap();
     let carrier = Carrier { own: Carrier::DEV.own | init::OVER_IO_URING, ..Carrier::DEV };
     let session = Arc::new(Session::new(share, carrier));
-    let rings = Some(Rings::new().unwrap());
+    let rings = Some(Rings::new(false).unwrap());
     // Offered as it is mounted, and no more when that is agreed on.
     let mount = mount(&at);
     fs::write(PARAMETER, "N").unwrap();

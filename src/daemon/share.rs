@@ -312,6 +312,11 @@ impl ShareOptions {
         log::info!("{kinds} on the host (see --posix-lock and --flock)");
     }
 
+    /// True if some locks of the guest hold on the host.
+    pub(super) fn has_locks(&self) -> bool {
+        self.posix_lock || self.flock
+    }
+
     /// True if the guest writes later what its programs have written.
     pub(super) fn writeback(&self) -> bool {
         self.writeback

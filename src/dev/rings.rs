@@ -6,7 +6,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use io_uring::register::Restriction;
@@ -21,15 +20,17 @@ use super::read_write::BUFFER;
 use crate::fuse::{Errno, Filesystem, Patience, Scratch, Served, Session, Wait, give_up};
 use crate::mem::{Input, Output};
 
-/// Entries of each queue that the kernel has: it fills one while another is served. More would not
-/// make a queue faster, as one thread serves it, and would be filled long before it is their turn.
-const ENTRIES: usize = 2;
-
-/// Bytes that these may have together; each queue has one entry at least.
+/// Bytes that the entries of all queues are to have together, where that is enough. The kernel
+/// touches them as they are used.
 const MEMORY: usize = 128 << 20;
 
-/// Further entries for all queues, in the place of those whose requests wait.
-const SPARE: usize = 64;
+/// Entries of each queue, at least and at most. A request that waits keeps its own, and none that
+/// is added later is given what has come meanwhile: so there have to be enough from the beginning.
+/// More make writing back slower, as the kernel fills all it can before the first is served.
+const ENTRIES: (usize, usize) = (4, 16);
+
+/// The same if requests may wait for ever, as for a lock.
+const WAITING: (usize, usize) = (16, 64);
 
 /// Names the completion that means that there is something in the letter box.
 const LETTER: u64 = u64::MAX;
@@ -44,35 +45,35 @@ pub struct Rings {
 }
 
 impl Rings {
-    /// Makes the rings, before anything is promised to the kernel.
+    /// Makes the rings, before anything is promised to the kernel; `waits` tells whether requests
+    /// may wait for ever.
     ///
     /// # Errors
     /// io_uring may not be used, or there is no room for so many rings.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(waits: bool) -> io::Result<Self> {
         let cpus = possible_cpus()?;
-        let entries = (MEMORY / BUFFER / cpus).clamp(1, ENTRIES);
-        let size =
-            u32::try_from(entries + SPARE + 1).map_err(io::Error::other)?.next_power_of_two();
+        let (least, most) = if waits { WAITING } else { ENTRIES };
+        let entries = (MEMORY / BUFFER / cpus).clamp(least, most);
+        let size = u32::try_from(entries + 1).map_err(io::Error::other)?.next_power_of_two();
         let rings: io::Result<_> = (0..cpus).map(|_| restricted(size)).collect();
         Ok(Rings { rings: rings?, entries })
     }
 
-    /// Bytes that all entries have together; the kernel touches them as they are used.
+    /// Bytes that all entries have together.
     #[must_use]
     pub fn memory(&self) -> usize {
-        (self.rings.len() * self.entries + SPARE) * BUFFER
+        self.rings.len() * self.entries * BUFFER
     }
 
-    /// How many queues there are.
+    /// Queues, and entries in each.
     #[must_use]
-    pub fn queues(&self) -> usize {
-        self.rings.len()
+    pub fn size(&self) -> (usize, usize) {
+        (self.rings.len(), self.entries)
     }
 
     /// The rings of all queues, each to be served by a thread of its own.
     pub(super) fn split(self, device: &Arc<OwnedFd>) -> io::Result<Vec<Ring>> {
         let Rings { rings, entries } = self;
-        let spare = Arc::new(AtomicUsize::new(SPARE));
         let rings = rings.into_iter().enumerate().map(|(queue, ring)| {
             let home = Home {
                 bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
@@ -86,7 +87,6 @@ impl Rings {
                 queue: u16::try_from(queue).map_err(io::Error::other)?,
                 entries: entries?,
                 away: 0,
-                spare: spare.clone(),
                 home: Arc::new(home),
             })
         });
@@ -148,8 +148,6 @@ pub(super) struct Ring {
     entries: Vec<Arc<Entry>>,
     /// So many of these have requests that are served elsewhere.
     away: usize,
-    /// What all queues may still have besides.
-    spare: Arc<AtomicUsize>,
     home: Arc<Home>,
 }
 
@@ -179,9 +177,9 @@ impl Ring {
     ) -> io::Result<()> {
         let mut scratch = session.scratch();
         self.listen()?;
-        let first = self.entries.len();
-        for slot in 0..first {
-            self.register(slot)?;
+        for slot in 0..self.entries.len() {
+            let command = self.entries[slot].register(self.device.as_fd(), self.queue, slot as u64);
+            self.push(&command)?;
         }
         let mut lost = 0;
         while lost < self.entries.len() {
@@ -202,7 +200,6 @@ impl Ring {
                 }
                 let slot = usize::try_from(done.user_data()).map_err(io::Error::other)?;
                 self.serve_one((session, parked), &mut scratch, slot)?;
-                self.replace_away(first)?;
             }
         }
         Ok(())
@@ -238,32 +235,9 @@ impl Ring {
         }
     }
 
-    /// True if the kernel has no other entry of the queue, and can be given none.
+    /// True if the kernel has no other entry of the queue.
     fn is_last(&self) -> bool {
-        self.entries.len() - self.away == 1 && self.spare.load(Ordering::Relaxed) == 0
-    }
-
-    /// Gives the kernel entries in the place of those that are away, so that it has as many as at
-    /// `first`.
-    fn replace_away(&mut self, first: usize) -> io::Result<()> {
-        let one_less = |spare: usize| spare.checked_sub(1);
-        while self.entries.len() - self.away < first
-            && self.spare.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
-        {
-            let Ok(entry) = Entry::new(BUFFER) else {
-                // Those that are away come back.
-                self.spare.fetch_add(1, Ordering::Relaxed);
-                break;
-            };
-            self.entries.push(Arc::new(entry));
-            self.register(self.entries.len() - 1)?;
-        }
-        Ok(())
-    }
-
-    fn register(&mut self, slot: usize) -> io::Result<()> {
-        let command = self.entries[slot].register(self.device.as_fd(), self.queue, slot as u64);
-        self.push(&command)
+        self.entries.len() - self.away == 1
     }
 
     fn commit(&mut self, slot: usize, len: u32) -> io::Result<()> {

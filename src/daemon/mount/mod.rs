@@ -134,7 +134,7 @@ impl Given {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let devices = mount.devices(settings.threads.map_or(cpus, usize::from))?;
         let mut carrier = Carrier::DEV;
-        let rings = rings(settings.io_uring);
+        let rings = rings(settings.io_uring, settings.share.has_locks());
         if rings.is_some() {
             carrier.own |= init::OVER_IO_URING;
         }
@@ -169,16 +169,17 @@ impl Given {
         });
         let session = Arc::new(Session::new(share, carrier));
         settings.share.describe();
-        let size = carriage.rings.as_ref().map(|rings| (rings.queues(), rings.memory() >> 20));
+        let size = carriage.rings.as_ref().map(|rings| (rings.size(), rings.memory() >> 20));
         let ready = || {
             if let Some(notifier) = notifier {
                 tell_changes(&session, notifier);
             }
-            if let Some((queues, memory)) = size
+            if let Some(((queues, entries), memory)) = size
                 && session.has_agreed(init::OVER_IO_URING)
             {
                 log::info!(
-                    "Requests come over io_uring: {queues} queues, which take {memory} MiB at most"
+                    "Requests come over io_uring: {queues} queues of {entries} entries, which \
+                     take {memory} MiB at most"
                 );
             }
             if settings.passthrough == When::On && !session.has_agreed(init::PASSTHROUGH) {
@@ -210,10 +211,10 @@ fn most_registrations() -> usize {
 }
 
 /// Rings, if requests are to come by them, and the kernel can do that now.
-fn rings(when: When) -> Option<Rings> {
+fn rings(when: When, waits: bool) -> Option<Rings> {
     let level = when.level()?;
     let refused = match std::fs::read_to_string(PARAMETER) {
-        Ok(value) if value.starts_with('Y') => match Rings::new() {
+        Ok(value) if value.starts_with('Y') => match Rings::new(waits) {
             Ok(rings) => return Some(rings),
             Err(error) => format!("it cannot be used ({error})"),
         },
