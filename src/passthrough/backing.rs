@@ -104,7 +104,10 @@ impl Passing {
                     .fetch_or(1 << (number % 64), Ordering::Relaxed);
                 if told & 1 << (number % 64) == 0 {
                     let which = if for_all { "All files go" } else { "Some files go" };
-                    log::warn!(
+                    // Other processes of the user have too many descriptors on their way.
+                    let passes = error.raw_os_error() == Some(libc::ETOOMANYREFS);
+                    log::log!(
+                        if passes { log::Level::Info } else { log::Level::Warn },
                         "{which} through the daemon: the kernel does not pass them through \
                          ({error}){}",
                         if for_all { ", which needs CAP_SYS_ADMIN" } else { "" },
