@@ -16,13 +16,17 @@ pub(super) struct Event(OwnedFd);
 /// How often a ring is looked at whose front-end gives no event for kicks.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// True if it may be an event: it is of no file system. A file could belong to a server that is
-/// silent, which nothing interrupts; and what is written to it, the daemon's rights would write.
+/// True if it may be an event: an eventfd, or a pipe or socket, of which User-Mode Linux makes them.
+/// A file could belong to a server that is silent, which nothing interrupts; and what is written to
+/// it, the daemon's rights would write.
 pub(super) fn may_be_event(file: &File) -> bool {
     // The server of a file is not asked.
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     let stat = statx(file, c"", flags, StatxFlags::TYPE);
-    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Unknown)
+    stat.is_ok_and(|stat| {
+        let kind = FileType::from_raw_mode(stat.stx_mode.into());
+        matches!(kind, FileType::Unknown | FileType::Fifo | FileType::Socket)
+    })
 }
 
 impl Event {

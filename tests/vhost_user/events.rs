@@ -101,29 +101,28 @@ fn a_kick_event_for_which_one_waits_holds_up_nothing_when_it_is_read_by_others()
 }
 
 /// A file may belong to a server that is silent, and what is written there is written with the
-/// rights of the daemon.
+/// rights of the daemon. User-Mode Linux has pipes for events.
 #[test]
 fn what_is_no_event_is_refused() {
     let mut machine = Machine::new();
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
     let zero = fs::File::options().read(true).write(true).open("/dev/zero").unwrap();
-    let others: [OwnedFd; 6] = [
-        tempfile::tempfile().unwrap().into(),
-        zero.into(),
-        theirs.into(),
-        reader.into(),
-        writer.into(),
-        rustix::fs::memfd_create("", rustix::fs::MemfdFlags::CLOEXEC).unwrap(),
+    let others: [(OwnedFd, bool); 5] = [
+        (tempfile::tempfile().unwrap().into(), false),
+        (zero.into(), false),
+        (rustix::fs::memfd_create("", rustix::fs::MemfdFlags::CLOEXEC).unwrap(), false),
+        (theirs.into(), true),
+        (writer.into(), true),
     ];
     let region = machine.guest.memory()[0].clone();
-    for other in others {
+    for (other, may_be) in others {
         let what = format!("{other:?}");
         let mut queue = machine.guest.new_queue(2, 64, &region).unwrap();
         queue.use_call(Event::of(other));
-        assert!(machine.guest.set_call(&queue).is_err(), "{what}");
-        assert!(machine.guest.set_error(2, queue.call_event()).is_err(), "{what}");
+        assert_eq!(machine.guest.set_call(&queue).is_ok(), may_be, "{what}");
+        assert_eq!(machine.guest.set_error(2, queue.call_event()).is_ok(), may_be, "{what}");
     }
-    drop(ours);
+    drop((ours, reader));
     machine.fs.getattr(ROOT, None).unwrap();
 }
