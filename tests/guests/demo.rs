@@ -65,13 +65,13 @@ fn is_in_an_environment(text: &str) -> bool {
 }
 
 fn a_demo_ends_as_its_command_does(flavour: Flavour) {
-    let _slots = Slots::take(1);
+    let _slots = Slots::all();
     let command = ["sh", "-c", "test \"$(cat /mnt/hello.txt)\" = 'Hello from the host.' && exit 3"];
     Demo::start(flavour, &command).ends_with(3);
 }
 
 fn an_interrupted_demo_leaves_nothing(flavour: Flavour) {
-    let _slots = Slots::take(1);
+    let _slots = Slots::all();
     let demo = Demo::start(flavour, &["head -n 1 /mnt/hello.txt; sleep 1000"]);
     let up = demo.process.wait_for_line("Hello from the host.", BOOT);
     assert!(up.is_ok(), "{up:?}: {}", demo.process.stderr());

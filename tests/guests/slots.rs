@@ -12,6 +12,11 @@ static CHANGED: Condvar = Condvar::new();
 pub(super) struct Slots(usize);
 
 impl Slots {
+    /// Waits until no other guest runs.
+    pub(super) fn all() -> Self {
+        Self::take(MOST)
+    }
+
     /// Waits for its turn; `count` guests at once or none, so that nobody waits for each other.
     pub(super) fn take(count: usize) -> Self {
         let free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
