@@ -181,8 +181,8 @@ impl Ring {
             let command = self.entries[slot].register(self.device.as_fd(), self.queue, slot as u64);
             self.push(&command)?;
         }
-        let mut lost = 0;
-        while lost < self.entries.len() {
+        let mut alive = self.entries.len();
+        while alive > 0 {
             match self.ring.submit_and_wait(1) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -194,7 +194,7 @@ impl Ring {
                     continue;
                 }
                 if done.result() < 0 {
-                    lost += 1;
+                    alive -= 1;
                     self.lost(done.result());
                     continue;
                 }

@@ -54,8 +54,8 @@ impl Telling {
         result
     }
 
-    /// Interrupts who tells or hears something, if anybody does. It may come too early or too late: who has
-    /// to wait does this again and again.
+    /// Interrupts who tells or hears something, if anybody does. It may come too early or too late:
+    /// who has to wait does this again and again.
     pub(super) fn interrupt(&self) {
         let thread = self.thread.load(Ordering::Relaxed);
         if thread != 0 {

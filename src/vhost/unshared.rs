@@ -71,17 +71,14 @@ mod tests {
     use std::fs::File;
     use std::sync::Arc;
 
-    use vm_memory::MmapRegion;
-
     use super::super::lost::Foreign;
     use super::super::memory::Region;
     use super::*;
 
     fn table(files: &[&File]) -> Regions {
         let region = |(at, file): (u64, &&File)| {
-            let len = usize::try_from(file.metadata().unwrap().len()).unwrap();
-            let offset = vm_memory::FileOffset::new(file.try_clone().unwrap(), 0);
-            let map = Foreign::new(MmapRegion::from_file(offset, len).unwrap()).unwrap();
+            let len = file.metadata().unwrap().len();
+            let map = Foreign::of_file(file.try_clone().unwrap(), 0, len).unwrap();
             Region { guest: at << 40, user: at << 40, map: Arc::new(map) }
         };
         let regions = (0..).zip(files).map(region);

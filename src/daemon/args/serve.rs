@@ -57,8 +57,8 @@ pub(super) struct ServeOptions {
     #[arg(long, value_name = "TAG", help_heading = "Device")]
     tag: Option<String>,
 
-    /// Request queues that the device's config space names, which front-ends see only with --tag; there
-    /// are always as many at least
+    /// Request queues that the device's config space names, which front-ends see only with --tag;
+    /// there are always as many at least
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Device",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_REQUEST_QUEUES)))]
     num_request_queues: u32,
