@@ -850,7 +850,7 @@ _ferryfs() {
             return 0
             ;;
         ferryfs__subcmd__mount)
-            opts="-o -h --fd --daemonize --auto-unmount --allow-other --no-allow-other --default-permissions --fsname --subtype --max-read --mount-attribute --passthrough --passthrough-rule --watch --io-uring --readonly --no-open --cache --attr-timeout --entry-timeout --negative-timeout --no-readdirplus --readdirplus --writeback --no-writeback --allow-direct-io --no-allow-direct-io --allow-mmap --preserve-noatime --xattr --no-xattr --xattrmap --xattr-preset --posix-acl --security-label --killpriv-v2 --no-killpriv-v2 --translate-uid --translate-gid --map-owner --inode-file-handles --announce-submounts --no-announce-submounts --posix-lock --no-posix-lock --flock --no-flock --inode-limit --rlimit-nofile --sandbox --seccomp --no-landlock --modcaps --uid-map --gid-map --threads --log-level --syslog --log-format --help"
+            opts="-o -h --fd --daemonize --auto-unmount --allow-other --no-allow-other --default-permissions --fsname --subtype --max-read --max-readahead --mount-attribute --passthrough --passthrough-rule --watch --io-uring --readonly --no-open --cache --attr-timeout --entry-timeout --negative-timeout --no-readdirplus --readdirplus --writeback --no-writeback --allow-direct-io --no-allow-direct-io --allow-mmap --preserve-noatime --xattr --no-xattr --xattrmap --xattr-preset --posix-acl --security-label --killpriv-v2 --no-killpriv-v2 --translate-uid --translate-gid --map-owner --inode-file-handles --announce-submounts --no-announce-submounts --posix-lock --no-posix-lock --flock --no-flock --inode-limit --rlimit-nofile --sandbox --seccomp --no-landlock --modcaps --uid-map --gid-map --threads --log-level --syslog --log-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -873,6 +873,10 @@ _ferryfs() {
                     return 0
                     ;;
                 --max-read)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-readahead)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -121,6 +121,7 @@ complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -s o -d 'Options 
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l fsname -d 'What mount tables show as the source [default: SOURCE]' -r
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l subtype -d 'What mount tables show as the type, behind "fuse."' -r
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l max-read -d 'Bytes of the largest READ [default: the kernel\'s limit]' -r
+complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l max-readahead -d 'Bytes that the kernel reads ahead of a program that reads in order [default: 524288 if we may set it and requests do not come over io_uring, or else the kernel\'s]' -r
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l mount-attribute -d 'A property of the mount that is not ours' -r
 complete -c ferryfs -n "__fish_ferryfs_using_subcommand mount" -l passthrough -d 'Let the kernel read and write files by itself (FUSE passthrough): auto (where the kernel can, and the daemon is started with CAP_SYS_ADMIN), on (and say so if it cannot) or off' -r -f -a "auto\t''
 on\t''

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 
 use rustix::process::Signal;
@@ -28,6 +28,30 @@ fn it_serves_until_it_is_unmounted() {
         let source = mount.on_host("");
         let source = format!(" fuse.ferryfs {} ", source.to_string_lossy().trim_end_matches('/'));
         assert!(table.contains(&source), "{table}");
+        mount.finish();
+    }
+}
+
+#[test]
+fn the_kernel_reads_ahead_as_far_as_it_is_told() {
+    if !can_mount() {
+        return;
+    }
+    let bdi = Path::new("/sys/class/bdi");
+    for (args, expected) in [
+        (&["--io-uring=off"][..], "512\n"),
+        (&["--io-uring=off", "-o", "max_readahead=65536"], "64\n"),
+        (&["--max-readahead=1048576"], "1024\n"),
+    ] {
+        let mount = Mounted::new(args);
+        let device = fs::metadata(mount.root()).unwrap().dev();
+        let name = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+        let path = bdi.join(name).join("read_ahead_kb");
+        if File::options().write(true).open(&path).is_err() {
+            skip("the_kernel_reads_ahead_as_far_as_it_is_told", "/sys cannot be written");
+            return;
+        }
+        assert_eq!(fs::read_to_string(path).unwrap(), expected, "{args:?}");
         mount.finish();
     }
 }

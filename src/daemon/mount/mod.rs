@@ -11,13 +11,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use log::Level;
+
 use super::args::When;
 use super::background::Starter;
 use super::error::StartError;
 use super::run::{self, EXIT_SERVE};
 use super::sandbox::{Ending, Inside, Outside, Premises, hold_signals};
 use crate::dev::{
-    self, BackingFiles, Carriage, End, Mount, MountError, Notifier, PARAMETER, Registrar, Rings,
+    self, BackingFiles, Carriage, End, Mount, MountError, Notifier, PARAMETER, Readahead,
+    Registrar, Rings,
 };
 use crate::fuse::flags::init;
 use crate::fuse::{Carrier, Session};
@@ -122,6 +125,7 @@ struct Given {
     carrier: Carrier,
     backing: Option<BackingFiles>,
     watch: Option<(WatchGroup, Notifier)>,
+    readahead: std::io::Result<Readahead>,
 }
 
 impl Given {
@@ -147,7 +151,8 @@ impl Given {
         let notifier = group.is_some().then(|| Notifier::new(mount.device())).transpose()?;
         let watch = group.zip(notifier);
         let carriage = Carriage { devices, rings };
-        Ok((Given { name, carriage, carrier, backing, watch }, registrar))
+        let readahead = Readahead::of(mount);
+        Ok((Given { name, carriage, carrier, backing, watch, readahead }, registrar))
     }
 
     fn serve(
@@ -157,7 +162,7 @@ impl Given {
         inside: Inside,
         waits: Option<PipeWriter>,
     ) -> Result<ExitCode, StartError> {
-        let Given { name: at, carriage, carrier, backing, watch } = self;
+        let Given { name: at, carriage, carrier, backing, watch, readahead } = self;
         let source = ("SOURCE", settings.source.as_path());
         let mut share = settings.share.open(source, descriptors, inside)?;
         if let Some(backing) = backing {
@@ -182,6 +187,7 @@ impl Given {
                      take {memory} MiB at most"
                 );
             }
+            read_ahead(settings, readahead, session.has_agreed(init::OVER_IO_URING));
             if settings.passthrough == When::On && !session.has_agreed(init::PASSTHROUGH) {
                 log::warn!("All files go through the daemon: this kernel passes none through");
             }
@@ -223,6 +229,14 @@ fn rings(when: When, waits: bool) -> Option<Rings> {
     };
     log::log!(level, "Requests go through read and write, not io_uring: {refused}");
     None
+}
+
+/// Has the kernel read ahead as far as was asked for, or as is good.
+fn read_ahead(settings: &MountSettings, place: std::io::Result<Readahead>, has_rings: bool) {
+    let Some(bytes) = settings.readahead(has_rings) else { return };
+    let Err(error) = place.and_then(|place| place.set(bytes)) else { return };
+    let level = if settings.max_readahead.is_some() { Level::Warn } else { Level::Debug };
+    log::log!(level, "The kernel reads ahead as far as it likes: {error}");
 }
 
 /// Tells the kernel what others change in the source, until the mount is gone.

@@ -65,6 +65,11 @@ pub(in super::super) struct MountSettings {
           help_heading = "Mounting")]
     max_read: Option<u32>,
 
+    /// Bytes that the kernel reads ahead of a program that reads in order [default: 524288 if we
+    /// may set it and requests do not come over io_uring, or else the kernel's]
+    #[arg(long, value_name = "BYTES", help_heading = "Mounting")]
+    pub(super) max_readahead: Option<u32>,
+
     /// A property of the mount that is not ours
     #[arg(long, value_name = "NAME", value_parser = attribute, hide = true)]
     pub(super) mount_attribute: Vec<Attribute>,
@@ -133,6 +138,12 @@ impl MountSettings {
             When::Off => false,
         };
         may && !self.share.writeback()
+    }
+
+    /// Bytes that the kernel is to read ahead, if we have a say. Longer requests cost less a byte;
+    /// but those of a ring all wait for one thread, and the caller with them.
+    pub(super) fn readahead(&self, has_rings: bool) -> Option<u32> {
+        self.max_readahead.or((!has_rings).then_some(512 << 10))
     }
 
     /// Which files it reads and writes by itself. A small file is read through the daemon before
