@@ -71,6 +71,7 @@ impl Shares {
         self.nodes.of(&share, NodeId::ROOT)?;
         self.common.add(Arc::downgrade(&share) as Weak<dyn Holder>);
         list.shares.push(share);
+        self.root.change();
         Ok(())
     }
 
@@ -82,6 +83,7 @@ impl Shares {
             return false;
         };
         let share = list.shares.remove(at);
+        self.root.change();
         drop(list);
         self.nodes.close(&share);
         share.files.end();

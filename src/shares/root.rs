@@ -1,5 +1,6 @@
-//! The directory in which the shares are. It is on no disk, and nobody changes it.
+//! The directory in which the shares are. It is on no disk, and no guest changes it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use zerocopy::FromZeros;
@@ -16,29 +17,47 @@ pub(super) const VALID: Duration = Duration::from_secs(1);
 const MODE: u32 = libc::S_IFDIR | 0o555;
 
 pub(super) struct Root {
-    /// Seconds since 1970.
-    made: u64,
+    /// When a share came or went last, in nanoseconds since 1970.
+    changed: AtomicU64,
     pub(super) valid: Duration,
 }
 
 impl Root {
     pub(super) fn new(valid: Duration) -> Self {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Root { made: now.unwrap_or_default().as_secs(), valid: valid.min(VALID) }
+        let root = Root { changed: AtomicU64::new(0), valid: valid.min(VALID) };
+        root.change();
+        root
+    }
+
+    /// A share has come, or gone: a guest that keeps listings learns of it by the time.
+    pub(super) fn change(&self) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = u64::try_from(now.as_nanos()).unwrap_or_default();
+        // No two changes are at the same time, however coarse the clock is.
+        let later = |last: u64| Some(now.max(last + 1));
+        let _ = self.changed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
+    }
+
+    /// Seconds since 1970, and nanoseconds.
+    fn time(&self) -> (i64, u32) {
+        let time = Duration::from_nanos(self.changed.load(Ordering::Relaxed));
+        (time.as_secs().cast_signed(), time.subsec_nanos())
     }
 
     pub(super) fn attributes(&self) -> Attributes {
         let mut attr = Attr::new_zeroed();
-        let time = self.made.cast_signed();
+        let (secs, nanos) = self.time();
         (attr.ino, attr.mode, attr.nlink, attr.blksize) = (1, MODE, 2, 4096);
-        (attr.atime, attr.mtime, attr.ctime) = (time, time, time);
+        (attr.atime, attr.mtime, attr.ctime) = (secs, secs, secs);
+        (attr.atimensec, attr.mtimensec, attr.ctimensec) = (nanos, nanos, nanos);
         Attributes { attr, valid: self.valid }
     }
 
     pub(super) fn statx(&self) -> StatxAttributes {
         let mut stat = Statx::new_zeroed();
         let mut time = SxTime::new_zeroed();
-        time.tv_sec = self.made.cast_signed();
+        let (secs, nanos) = self.time();
+        (time.tv_sec, time.tv_nsec) = (secs, nanos);
         (stat.ino, stat.nlink, stat.blksize) = (1, 2, 4096);
         stat.mode = u16::try_from(MODE).unwrap_or_default();
         stat.mask = libc::STATX_BASIC_STATS;

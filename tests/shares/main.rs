@@ -100,6 +100,27 @@ fn a_listing_of_the_root_goes_on_where_it_was_when_shares_come_and_go() {
 }
 
 #[test]
+fn the_root_changes_when_shares_come_and_go() {
+    let ferry = Ferry::new();
+    let times = || {
+        let attr = ferry.fs.getattr(NodeId::ROOT, None).unwrap().attr;
+        let stat = ferry.fs.statx(NodeId::ROOT, None, 0).unwrap().stat;
+        let mtime = (attr.mtime, attr.mtimensec);
+        assert_eq!((attr.ctime, attr.ctimensec), mtime);
+        assert_eq!((stat.mtime.tv_sec, stat.mtime.tv_nsec), mtime);
+        mtime
+    };
+    // By this a guest that keeps listings learns that one is not true any more.
+    let at_first = times();
+    ferry.share("c", "a", Config::default()).unwrap();
+    let with_c = times();
+    assert!(with_c > at_first);
+    assert!(ferry.fs.remove(c"c"));
+    assert!(times() > with_c);
+    assert!(!ferry.fs.remove(c"c"));
+}
+
+#[test]
 fn the_root_cannot_be_changed() {
     let ferry = Ferry::new();
     let (fs, by, root) = (&ferry.fs, &user(0), NodeId::ROOT);
