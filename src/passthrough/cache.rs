@@ -71,12 +71,7 @@ impl Passthrough {
 
     /// What the guest is told of a directory that it opens.
     pub(super) fn dir_flags(&self) -> u32 {
-        match self.config.cache {
-            // A listing from the cache would cost one request per entry once attributes have
-            // expired, where READDIRPLUS brings them all.
-            Cache::Auto | Cache::Never => 0,
-            Cache::Always | Cache::Metadata => opened::CACHE_DIR | opened::KEEP_CACHE,
-        }
+        if self.config.keeps_listings() { opened::CACHE_DIR | opened::KEEP_CACHE } else { 0 }
     }
 
     /// The flags that a host file is opened with. Appending is done write by write; what is not

@@ -172,7 +172,17 @@ impl Config {
             | set(self.allow_mmap, init::DIRECT_IO_ALLOW_MMAP)
             // A guest that does not open would not tell of a truncation by opening either.
             | set(!unopened, init::ATOMIC_O_TRUNC)
-            | set(unopened, init::NO_OPEN_SUPPORT | init::NO_OPENDIR_SUPPORT)
+            | set(unopened, init::NO_OPEN_SUPPORT)
+            // A guest keeps the listings of directories that it does not open.
+            | set(unopened || self.keeps_listings(), init::NO_OPENDIR_SUPPORT)
+    }
+
+    /// True if the guest lists a directory from what it remembers, until it changes something
+    /// there itself.
+    pub(super) fn keeps_listings(&self) -> bool {
+        // A listing that is remembered costs one request per entry once attributes have expired,
+        // where READDIRPLUS brings them all.
+        matches!(self.cache, Cache::Always | Cache::Metadata)
     }
 
     fn flags(&self, wanted: impl Fn(Support) -> bool) -> u64 {

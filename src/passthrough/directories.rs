@@ -68,8 +68,9 @@ impl AsFd for OpenDir {
 
 impl Passthrough {
     pub(super) fn open_dir(&self, node: NodeId) -> Result<Opened> {
+        let inode = self.directory(node)?;
         self.must_open(init::NO_OPENDIR_SUPPORT)?;
-        let handle = self.new_dir(node, &*self.directory(node)?)?;
+        let handle = self.new_dir(node, &inode)?;
         Ok(Opened { handle, flags: self.dir_flags(), backing: None })
     }
 

@@ -1,4 +1,5 @@
-//! Guests that use files and directories of a read-only share without opening them.
+//! Guests that use files and directories of a read-only share, or directories of which they keep
+//! the listings, without opening them.
 
 use std::collections::BTreeSet;
 
@@ -91,6 +92,49 @@ fn only_so_many_stay_open_and_none_that_is_forgotten() {
     }
     machine.fs.statfs(ROOT).unwrap();
     assert_eq!(machine.descriptors(), before);
+}
+
+#[test]
+fn directories_are_not_opened_where_listings_are_kept_and_files_are() {
+    for (cache, kept) in [("always", true), ("metadata", true), ("auto", false), ("never", false)] {
+        for handles in ["prefer", "never"] {
+            let args = [format!("--cache={cache}"), format!("--inode-file-handles={handles}")];
+            let mut machine = Machine::with(&[&args[0], &args[1]], Setup::default());
+            machine.fs.init(LINUX_6_18).unwrap();
+            let fs = &mut machine.fs;
+            let dir = fs.mkdir(ROOT, "dir", 0o755).unwrap().nodeid;
+            if !kept {
+                let fh = fs.opendir(dir).unwrap().fh;
+                assert_eq!(fs.readdir(dir, NONE, 0, 600).unwrap_err(), Errno::EBADF);
+                fs.releasedir(dir, fh).unwrap();
+                continue;
+            }
+            assert_eq!(fs.opendir(dir).unwrap_err(), Errno::ENOSYS);
+            let mut expected = BTreeSet::new();
+            assert_eq!(names(fs, dir), expected);
+            for name in ["one", "two"] {
+                fs.mkdir(dir, name, 0o755).unwrap();
+                expected.insert(name.to_owned());
+                assert_eq!(names(fs, dir), expected);
+            }
+            fs.fsyncdir(dir, NONE, false).unwrap();
+            for name in ["one", "two"] {
+                fs.rmdir(dir, name).unwrap();
+                expected.remove(name);
+                assert_eq!(names(fs, dir), expected);
+            }
+            fs.rmdir(ROOT, "dir").unwrap();
+            // A program may still have it open. Linux says so of what is removed.
+            assert_eq!(fs.getattr(dir, None).unwrap().attr.nlink, 0);
+            assert_eq!(fs.readdir(dir, NONE, 0, 600).unwrap_err(), Errno::ENOENT);
+            machine.put("file", "content");
+            let node = machine.find(ROOT, "file");
+            let fh = machine.fs.open(node, libc::O_RDONLY).unwrap().fh;
+            assert_eq!(machine.fs.read(node, NONE, 0, 100).unwrap_err(), Errno::EBADF);
+            assert_eq!(machine.fs.opendir(node).unwrap_err(), Errno::ENOTDIR);
+            assert_eq!(machine.fs.read(node, fh, 0, 100).unwrap(), b"content");
+        }
+    }
 }
 
 #[test]
