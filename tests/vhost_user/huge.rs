@@ -23,6 +23,36 @@ fn huge(test: &str, pages: u64) -> Option<OwnedFd> {
     Some(file)
 }
 
+const POOL: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+
+/// One more huge page than there was, as long as this lives.
+struct Reserve {
+    before: u64,
+}
+
+impl Reserve {
+    /// None where there is no page, and root alone may set some aside.
+    fn new() -> Option<Self> {
+        let read =
+            |name: &str| fs::read_to_string(format!("{POOL}/{name}")).ok()?.trim().parse().ok();
+        let before: u64 = read("nr_hugepages")?;
+        let reserve = Reserve { before };
+        reserve.set(before + 1);
+        let free: u64 = read("free_hugepages")?;
+        (free > 0).then_some(reserve)
+    }
+
+    fn set(&self, pages: u64) {
+        let _ = fs::write(format!("{POOL}/nr_hugepages"), pages.to_string());
+    }
+}
+
+impl Drop for Reserve {
+    fn drop(&mut self) {
+        self.set(self.before);
+    }
+}
+
 #[test]
 fn memory_that_ends_within_a_huge_page_is_refused() {
     let test = "memory_that_ends_within_a_huge_page_is_refused";
@@ -44,11 +74,10 @@ fn memory_that_ends_within_a_huge_page_is_refused() {
 #[test]
 fn huge_pages_that_are_cut_off_stop_the_queue_that_is_in_them_and_no_other() {
     let test = "huge_pages_that_are_cut_off_stop_the_queue_that_is_in_them_and_no_other";
-    let free = fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
-    if free.is_ok_and(|free| free.trim() == "0") {
+    let Some(_reserve) = Reserve::new() else {
         skip(test, "there are no huge pages (/proc/sys/vm/nr_hugepages)");
         return;
-    }
+    };
     let Some(file) = huge(test, 1) else { return };
     let mut machine = Machine::new();
     let region = Region::of_file(file, 0, START, HUGE).unwrap();
